@@ -1,0 +1,1 @@
+"""The order of things: the run file, the plan, the pipeline and the command line."""

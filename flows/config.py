@@ -1,0 +1,179 @@
+"""The run file: one YAML file, one frozen model, every mistake reported at once with its line.
+
+Each stage's section is defined beside the stage's code; this module puts them together. The same model is the
+pipeline's parameter, so Prefect shows it as a form and records it with the run.
+
+    run = load_run("configs/demo.yaml", overrides=["train.lr=3e-4"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.binarize.config import BinarizeConfig, SourceConfig
+from tasks.curate.config import CurateConfig
+from tasks.deduplicate.config import DeduplicateConfig
+from tasks.evaluate.config import EvaluateConfig
+from tasks.expand.config import ExpandConfig
+from tasks.export.config import ExportConfig
+from tasks.initialize.config import InitializeConfig
+from tasks.mix.config import MixConfig
+from tasks.shards import ExecutorConfig
+from tasks.train.config import TrainStageConfig
+
+
+class RunConfig(BaseModel):
+    """Everything that decides what a run does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="names the run and its artifacts")
+    root: str = Field("runs", min_length=1, description="URI below which all artifacts lie: a folder or s3://...")
+    seed: int = Field(1234, ge=0, lt=2**31, description="seed of everything that is random")
+    executor: ExecutorConfig = Field(default_factory=ExecutorConfig, description="where shards are worked on")
+    curate: CurateConfig
+    deduplicate: DeduplicateConfig = Field(default_factory=DeduplicateConfig)
+    expand: ExpandConfig
+    initialize: InitializeConfig
+    binarize: BinarizeConfig = Field(default_factory=BinarizeConfig)
+    sources: list[SourceConfig] = Field(min_length=1, description="what is mixed; `corpus` is this run's own")
+    mix: MixConfig
+    train: TrainStageConfig
+    export: ExportConfig = Field(default_factory=ExportConfig)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+
+    @model_validator(mode="after")
+    def _sources_fit_together(self) -> RunConfig:
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            raise ValueError(f"sources: every name once, got {', '.join(names)}")
+        if "corpus" not in names:
+            raise ValueError("sources: one must be named `corpus`, the documents this run curates")
+        return self
+
+
+class ConfigError(ValueError):
+    """The run file is wrong; one problem a line in `problems`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+def load_run(path: str | Path, overrides: Sequence[str] = (), root: str | None = None) -> RunConfig:
+    """Read a run file.
+
+    Args:
+        overrides: `a.b=value` each, the value in YAML; they replace what the file says.
+        root: replaces the file's root.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or fields are wrong: all of them, each with its line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(values, dict):
+        raise ConfigError([f"{path}: expected a mapping of sections, got {type(values).__name__}"])
+    problems = [f"{path}:{line}: {name}: written twice" for name, line in _repeated_keys(tree)]
+    problems += _apply_overrides(values, overrides)
+    if root is not None:
+        values["root"] = root
+    try:
+        run = RunConfig.model_validate(values)
+    except ValidationError as error:
+        for details in error.errors():
+            location = tuple(str(part) for part in details["loc"])
+            got = "" if details["type"] in ("missing", "value_error") else f", got {_short(details['input'])}"
+            where = f"{path}:{_line_of(tree, details['loc'])}"
+            problems.append(f"{where}: {'.'.join(location) or 'run file'}: {_message(details)}{got}")
+        raise ConfigError(problems) from error
+    if problems:
+        raise ConfigError(problems)
+    return run
+
+
+def dump_run(run: RunConfig) -> str:
+    """The run file that gives this very model, defaults written out."""
+    return yaml.safe_dump(run.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+
+
+def _message(details: Mapping[str, Any]) -> str:
+    if details["type"] == "extra_forbidden":
+        return "no such field"
+    return str(details["msg"]).removeprefix("Value error, ")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Set each `a.b=value` in place; the problems found."""
+    problems = []
+    for override in overrides:
+        name, separator, text = override.partition("=")
+        keys = name.split(".")
+        if not separator or not all(keys):
+            problems.append(f"--set {override}: expected name=value, for example train.lr=1e-4")
+            continue
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            problems.append(f"--set {override}: the value is not YAML")
+            continue
+        section: Any = values
+        for key in keys[:-1]:
+            section = section.setdefault(key, {}) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            problems.append(f"--set {override}: {'.'.join(keys[:-1])} is not a section")
+            continue
+        section[keys[-1]] = value
+    return problems
+
+
+def _line_of(tree: yaml.Node | None, location: Sequence[int | str]) -> int:
+    """The line (from 1) of the deepest part of `location` that the file has."""
+    line, node = 1, tree
+    for part in location:
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    line, found = key.start_mark.line + 1, value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = node.value[part]
+            line = found.start_mark.line + 1
+        if found is None:
+            break
+        node = found
+    return line
+
+
+def _repeated_keys(node: yaml.Node | None, prefix: str = "") -> list[tuple[str, int]]:
+    """(dotted name, line) of every key that its mapping holds twice; YAML would keep the last in silence."""
+    repeated = []
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            name = f"{prefix}{key.value}"
+            if name in seen:
+                repeated.append((name, key.start_mark.line + 1))
+            seen.add(name)
+            repeated += _repeated_keys(value, f"{name}.")
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            repeated += _repeated_keys(item, prefix)
+    return repeated

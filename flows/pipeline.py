@@ -1,0 +1,49 @@
+"""The pipeline: Common Crawl in, an evaluated Japanese-strong Llama out.
+
+    WARC -> documents -> corpus -> tokenizer -> base model -> tokens -> mixture -> checkpoint -> model -> scores -> report
+
+Each line names an artifact and what it depends on. Whether a stage has anything to do is its own affair
+(`tasks.stage.execute`): a complete one is reused, and one that `selection` leaves out is used where it is complete.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.config import RunConfig
+from flows.plan import Selection, make_plan
+from tasks.binarize.task import binarize
+from tasks.curate.task import curate
+from tasks.deduplicate.task import deduplicate
+from tasks.evaluate.task import evaluate
+from tasks.expand.task import expand
+from tasks.export.task import export
+from tasks.initialize.task import initialize
+from tasks.mix.task import mix
+from tasks.report.task import report
+from tasks.stage import StageRecord
+from tasks.train.task import train
+
+
+@flow(name="pipeline", flow_run_name="{run.name}", validate_parameters=True, persist_result=False)
+def pipeline(run: RunConfig, selection: Selection | None = None, run_file: str = "RUNFILE") -> list[StageRecord]:
+    """Run the ten stages, or those that `selection` names.
+
+    Args:
+        run: the run file's content.
+        selection: stages that may run (`from_`, `until`, `only`), and complete ones to make again (`force`).
+        run_file: how to name the run file in the rerun commands.
+    """
+    at = make_plan(run, selection, run_file)
+
+    documents = curate(at.curate, run.curate, run.executor)
+    corpus = deduplicate(at.deduplicate, run.deduplicate, run.executor, documents)
+    tokenizer = expand(at.expand, run.expand, run.seed, corpus)
+    base = initialize(at.initialize, run.initialize, run.seed, tokenizer)
+    tokens = binarize(at.binarize, run.binarize, run.sources, run.executor, corpus, tokenizer)
+    mixture = mix(at.mix, run.mix, run.sources, run.train, run.seed, tokens)
+    checkpoint = train(at.train, run.train, run.initialize, run.seed, base, mixture, tokens)
+    model = export(at.export, run.export, base, checkpoint)
+    scores = evaluate(at.evaluate, run.evaluate, run.initialize, run.sources, run.seed, base, tokens, model)
+    page = report(at.report, run.model_dump(mode="json"), [documents, corpus, tokenizer, base, tokens, mixture, checkpoint, model, scores])
+    return [documents, corpus, tokenizer, base, tokens, mixture, checkpoint, model, scores, page]

@@ -1,0 +1,1 @@
+"""Deduplicate: exact copies, then near-copies by MinHash over character n-grams; one survivor a cluster."""

@@ -1,0 +1,94 @@
+"""Mapping over shards: the same result for any number of workers, and nothing finished is done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.artifact import FileEntry, new_file
+from tasks.shards import ExecutorConfig, Shard, ShardFailedError, ShardRecord, combine, map_shards
+
+
+def write_square(argument: tuple[str, int]) -> ShardRecord:
+    out, number = argument
+    with open(Path(out) / "calls", "a") as calls:
+        calls.write(f"{number}\n")
+    if number == 13:
+        raise ValueError("thirteen is not wanted")
+    name = f"part-{number}"
+    with new_file(out, name) as file:
+        file.write(str(number * number).encode())
+    return ShardRecord(f"s{number}", [FileEntry.of(name, file)], {"sum": number * number, "shards": 1})
+
+
+def shards(out: Path, numbers: range | list[int]) -> list[Shard[tuple[str, int]]]:
+    out.mkdir(exist_ok=True)
+    return [Shard(f"s{number}", (str(out), number)) for number in numbers]
+
+
+def calls(out: Path) -> list[str]:
+    return sorted((out / "calls").read_text().split())
+
+
+def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    records = {}
+    for workers in (1, 3):
+        out = tmp_path / str(workers)
+        records[workers] = map_shards(
+            write_square, shards(out, range(6)), out=str(out), executor=ExecutorConfig(workers=workers)
+        )
+    assert records[1] == records[3]
+    outcome = combine(records[1])
+    assert outcome.counts == {"sum": 55, "shards": 6}
+    assert [file.path for file in outcome.files] == [f"part-{number}" for number in range(6)]
+
+
+def test_a_second_call_redoes_only_what_is_not_whole(tmp_path: Path) -> None:
+    one = ExecutorConfig(workers=1)
+    map_shards(write_square, shards(tmp_path, range(3)), out=str(tmp_path), executor=one)
+    (tmp_path / "part-1").write_bytes(b"to")  # another size than its record names
+    seen = []
+    records = map_shards(
+        write_square,
+        shards(tmp_path, range(4)),
+        out=str(tmp_path),
+        executor=one,
+        progress=lambda done, total, record: seen.append((done, total, record.key)),
+    )
+    assert calls(tmp_path) == ["0", "1", "1", "2", "3"]
+    assert [record.counts["sum"] for record in records] == [0, 1, 4, 9]
+    assert seen == [(3, 4, "s1"), (4, 4, "s3")]
+
+
+def test_a_failing_shard_is_named_and_the_finished_ones_stay(tmp_path: Path) -> None:
+    one = ExecutorConfig(workers=1)
+    with pytest.raises(ShardFailedError, match="shard s13: ValueError: thirteen is not wanted"):
+        map_shards(write_square, shards(tmp_path, [1, 13]), out=str(tmp_path), executor=one)
+    map_shards(write_square, shards(tmp_path, [1]), out=str(tmp_path), executor=one)
+    assert calls(tmp_path).count("1") == 1
+
+
+def test_bad_arguments_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not unique"):
+        map_shards(write_square, shards(tmp_path, [1, 1]), out=str(tmp_path), executor=ExecutorConfig())
+    with pytest.raises(ValueError, match=r"executor\.address"):
+        map_shards(write_square, shards(tmp_path, [1]), out=str(tmp_path), executor=ExecutorConfig(kind="dask"))
+
+
+def test_a_dask_cluster_gives_the_same(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+    ) as cluster:
+        executor = ExecutorConfig(kind="dask", address=cluster.scheduler_address)
+        by_dask = map_shards(write_square, shards(tmp_path / "d", range(4)), out=str(tmp_path / "d"), executor=executor)
+    here = map_shards(
+        write_square, shards(tmp_path / "p", range(4)), out=str(tmp_path / "p"), executor=ExecutorConfig(workers=1)
+    )
+    assert by_dask == here
