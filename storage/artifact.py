@@ -90,14 +90,16 @@ class Manifest:
     details: dict[str, Any] = field(default_factory=dict)
     recorded: dict[str, Any] = field(default_factory=dict)
     host: str = field(default_factory=platform.node)
-    revision: str = field(default_factory=lambda: code_revision())
+    revision: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property
-    def bytes(self) -> int:
+    def num_bytes(self) -> int:
+        """Size of all data files."""
         return sum(file.size for file in self.files)
 
     def to_json(self) -> bytes:
+        """The manifest as it is stored."""
         return json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
 
     @classmethod
@@ -155,7 +157,11 @@ def code_revision() -> str:
     """The git revision of the code, with `+` when the tree is dirty; the package version outside a checkout."""
     folder = Path(__file__).resolve().parents[1]
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-    described = subprocess.run(command, capture_output=True, text=True, check=False) if (folder / ".git").exists() else None
+    described = (
+        subprocess.run(command, capture_output=True, text=True, check=False)
+        if (folder / ".git").exists()
+        else None
+    )
     if described is not None and described.returncode == 0:
         return described.stdout.strip()
     try:
@@ -173,7 +179,10 @@ def new_file(artifact: str, path: str) -> Iterator[HashingFile]:
 
 def file_entries(artifact: str, paths: Iterable[str]) -> list[FileEntry]:
     """Entries of files that something else wrote below the artifact; reads them once to hash them."""
-    return [FileEntry(path, size(join(artifact, path)) or 0, sha256(join(artifact, path))) for path in sorted(paths)]
+    return [
+        FileEntry(path, size(join(artifact, path)) or 0, sha256(join(artifact, path)))
+        for path in sorted(paths)
+    ]
 
 
 def seal(artifact: str, manifest: Manifest) -> None:

@@ -215,5 +215,24 @@ def upload_tree(folder: Path, uri: str) -> None:
     """Copy every file below a local folder under `uri`, each atomically."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with open(path, "rb") as source, open_atomic(join(uri, path.relative_to(folder).as_posix())) as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)  # type: ignore[misc]
+            with (
+                open(path, "rb") as source,
+                open_atomic(join(uri, path.relative_to(folder).as_posix())) as sink,
+            ):
+                shutil.copyfileobj(source, sink, 1 << 20)
+
+
+@contextmanager
+def staged(uri: str) -> Iterator[Path]:
+    """A local folder to write to, for libraries that know only paths: `uri` itself, or a copy uploaded at the end.
+
+    What an interrupted block had written is kept where `uri` is local, and lost where it is not.
+    """
+    if is_local(uri):
+        path = local_path(uri)
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="hibari-") as folder:
+        yield Path(folder)
+        upload_tree(Path(folder), uri)

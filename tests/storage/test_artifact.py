@@ -49,7 +49,7 @@ def test_a_sealed_artifact_reads_back(tmp_path: Path) -> None:
     manifest = artifact.read_manifest(uri)
     assert manifest is not None
     assert manifest.counts == {"documents": 1}
-    assert manifest.bytes == 4
+    assert manifest.num_bytes == 4
     assert artifact.verify(uri) == []
     assert artifact.data_files(uri, "part") == [f"{uri}/part-0"]
 

@@ -1,0 +1,226 @@
+"""Documents on disk: Parquet, zstd, in reading order.
+
+A document is one row: who it is (`id`), where it came from (`url`, `host`, `crawl`, `warc`, `offset`,
+`fetched_at`, `charset`), what it says (`text`) and what was measured on it (`language_score`, the quality
+metrics, what the Japanese-line step took away). Rows are never changed in place: later stages add decisions
+beside them.
+
+The bytes of a file depend only on its rows: row groups are cut at exact row counts however the batches
+arrive, and nothing of time or host is written (the Parquet library's version is).
+
+Text of other origin (English web text, Wikipedia dumps) comes in through `read_source`: JSON lines or
+Parquet with a `text` and, where there is one, an `id`.
+
+    entry = write_documents("runs/curate/x-0123", "documents/CC-MAIN-00000.parquet", batches, schema)
+    for id, text in read_texts("runs/curate/x-0123/documents/CC-MAIN-00000.parquet"): ...
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from storage.artifact import FileEntry, new_file
+from storage.uri import expand_glob, filesystem
+
+ROWS_PER_GROUP = 2048  # about 12 MB of text at the 2,000 characters of a typical page
+
+ORIGIN_FIELDS = (
+    pa.field("id", pa.binary(16), nullable=False),
+    pa.field("url", pa.string()),
+    pa.field("host", pa.string()),
+    pa.field("crawl", pa.string()),
+    pa.field("warc", pa.string()),
+    pa.field("offset", pa.uint64()),
+    pa.field("fetched_at", pa.timestamp("ms", tz="UTC")),
+    pa.field("charset", pa.string()),
+    pa.field("language_score", pa.float64()),
+    pa.field("text", pa.string(), nullable=False),
+    pa.field("num_characters", pa.int64(), nullable=False),
+    pa.field("lines_removed", pa.int64(), nullable=False),
+    pa.field("characters_removed", pa.int64(), nullable=False),
+)
+_SOURCE_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+
+
+def document_schema(metrics: Sequence[pa.Field] = ()) -> pa.Schema:
+    """The columns every document has, then one column per quality metric."""
+    return pa.schema([*ORIGIN_FIELDS, *metrics])
+
+
+def document_id(source: str, key: str | int) -> bytes:
+    """16 bytes that name a document: xxh3-128 of (WARC name, offset), or of (source, id in the source)."""
+    return xxhash.xxh3_128_digest(f"{source}\0{key}".encode())
+
+
+def write_documents(
+    artifact: str,
+    path: str,
+    documents: pa.Table | Iterable[pa.RecordBatch],
+    schema: pa.Schema | None = None,
+) -> FileEntry:
+    """Write one Parquet file of documents, streaming.
+
+    Args:
+        schema: of the file; may be left out for a table, needed for batches, which can be none at all.
+    """
+    if isinstance(documents, pa.Table):
+        schema = schema or documents.schema
+        documents = documents.to_batches()
+    if schema is None:
+        raise ValueError(f"{path}: batches need the schema of the file; pass document_schema(...)")
+    return write_parquet(artifact, path, documents, schema)
+
+
+def write_parquet(
+    artifact: str,
+    path: str,
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    rows_per_group: int = ROWS_PER_GROUP,
+) -> FileEntry:
+    """Write batches as one zstd Parquet file in row groups of `rows_per_group` rows, the last of the rest."""
+    with new_file(artifact, path) as file:
+        sink = pa.PythonFile(file, mode="w")
+        with pq.ParquetWriter(sink, schema, compression="zstd", version="2.6") as writer:
+            waiting: list[pa.RecordBatch] = []
+            num_waiting = 0
+            for batch in batches:
+                while num_waiting + batch.num_rows >= rows_per_group:
+                    fitting = rows_per_group - num_waiting
+                    _write_group(writer, [*waiting, batch.slice(0, fitting)], schema)
+                    batch, waiting, num_waiting = batch.slice(fitting), [], 0
+                if batch.num_rows:
+                    waiting.append(batch)
+                    num_waiting += batch.num_rows
+            if waiting:
+                _write_group(writer, waiting, schema)
+    return FileEntry.of(path, file)
+
+
+def read_documents(uri: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file in reading order, at most a row group in memory.
+
+    Args:
+        columns: the columns wanted, all when left out.
+
+    Raises:
+        FileNotFoundError: nothing at `uri`.
+        ValueError: not a Parquet file, or a column is missing; the message names the file.
+    """
+    with _open_parquet(uri) as parquet:
+        missing = [name for name in columns or () if name not in parquet.schema_arrow.names]
+        if missing:
+            raise ValueError(
+                f"{uri}: no column {', '.join(missing)}; there are {', '.join(parquet.schema_arrow.names)}"
+            )
+        wanted = None if columns is None else list(columns)
+        yield from parquet.iter_batches(batch_size=ROWS_PER_GROUP, columns=wanted, use_threads=False)
+
+
+def read_texts(uri: str) -> Iterator[tuple[bytes, str]]:
+    """(id, text) of every document in reading order."""
+    for batch in read_documents(uri, ["id", "text"]):
+        yield from zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True)
+
+
+def read_source(uris: Sequence[str], source: str) -> Iterator[tuple[bytes, str]]:
+    """(id, text) of every document of an outside source, in the order of the files.
+
+    Args:
+        uris: paths, globs or URIs of `.jsonl`, `.jsonl.gz` or `.parquet` files with a `text` (string) and
+            optionally an `id` (string or whole number). Without one, the file's name and line number stand
+            in.
+        source: the source's name; with the id it makes `document_id`.
+
+    Raises:
+        FileNotFoundError: a path that matches nothing.
+        ValueError: another kind of file, a broken line (named with its number), or two files of one name
+            whose documents have no ids to tell them apart.
+    """
+    files = [file for uri in uris for file in expand_glob(uri)]
+    for file in files:
+        if not file.endswith(_SOURCE_SUFFIXES):
+            raise ValueError(f"{file}: expected a file ending in {', '.join(_SOURCE_SUFFIXES)}")
+    same_name = Counter(_name(file) for file in files)
+    for file in files:
+        rows = _parquet_rows(file) if file.endswith(".parquet") else _json_rows(file)
+        for number, row in rows:
+            key, text = _checked(row, file, number)
+            if key is None:
+                if same_name[_name(file)] > 1:
+                    raise ValueError(
+                        f"{file}: documents without `id` in two files of the same name; rename one file"
+                    )
+                key = f"{_name(file)}:{number}"
+            yield document_id(source, key), text
+
+
+def _write_group(writer: pq.ParquetWriter, batches: list[pa.RecordBatch], schema: pa.Schema) -> None:
+    table = pa.Table.from_batches(batches, schema)
+    writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+def _name(uri: str) -> str:
+    return uri.rsplit("/", 1)[-1]
+
+
+@contextmanager
+def _open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    fs, path = filesystem(uri)
+    with fs.open(path, "rb") as file:
+        try:
+            parquet = pq.ParquetFile(file)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{uri}: not a readable Parquet file ({error})") from error
+        yield parquet
+
+
+def _parquet_rows(uri: str) -> Iterator[tuple[int, Any]]:
+    with _open_parquet(uri) as parquet:
+        columns = [name for name in ("id", "text") if name in parquet.schema_arrow.names]
+        if "text" not in columns:
+            raise ValueError(f"{uri}: no column `text`; there are {', '.join(parquet.schema_arrow.names)}")
+        number = 0
+        for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP, columns=columns, use_threads=False):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+
+
+def _json_rows(uri: str) -> Iterator[tuple[int, Any]]:
+    fs, path = filesystem(uri)
+    with fs.open(path, "rb") as raw:
+        lines: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if uri.endswith(".gz") else raw
+        number = 0
+        try:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{uri}, line {number}: not JSON in UTF-8 ({error})") from error
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise ValueError(
+                f"{uri}, after line {number}: broken gzip ({error}); fetch the file again"
+            ) from error
+
+
+def _checked(row: Any, uri: str, number: int) -> tuple[str | int | None, str]:
+    expected = 'expected {"text": string, "id": string or whole number (may be left out)}'
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        found = f"fields {', '.join(row) or 'none'}" if isinstance(row, dict) else type(row).__name__
+        raise ValueError(f"{uri}, line {number}: {expected}, got {found}")
+    key = row.get("id")
+    if isinstance(key, bytes):
+        return key.hex(), row["text"]
+    if key is not None and (isinstance(key, bool) or not isinstance(key, str | int)):
+        raise ValueError(f"{uri}, line {number}: {expected}, got an id of type {type(key).__name__}")
+    return key, row["text"]

@@ -1,0 +1,191 @@
+"""binarize: every source tokenised once, training and validation documents in files of their own.
+
+In: sources (Parquet shards of ours, or JSONL and Parquet from elsewhere) and a tokenizer folder. Out: per
+source `train.bin/.idx`, `validation.bin/.idx` and the tables that name their documents, and `tokens.json`
+(`storage.token_catalog`). Shards are tokenised in parallel into parts (`tasks.binarize.shard`), which are
+merged in order (`tasks.binarize.merge`). Every document read is counted once: kept for training, held
+out, empty, an exact duplicate within its source, or equal to a text that another source holds out.
+
+    outcome = binarize(sources, "runs/expand/demo-0123/tokenizer", config, out=..., executor=ExecutorConfig())
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from storage.artifact import Outcome
+from storage.token_catalog import TokenSource, write_catalog
+from storage.tokens import token_dtype
+from storage.uri import expand_glob, join, remove
+from tasks.binarize.config import BinarizeConfig
+from tasks.binarize.merge import PartRows, Selection, merge_source, read_rows, select
+from tasks.binarize.shard import PARTS, BinarizeShard, binarize_shard
+from tasks.binarize.validation import validation_threshold
+from tasks.shards import ExecutorConfig, Progress, Shard, ShardRecord, map_shards
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceInput:
+    """A source to tokenise.
+
+    Attributes:
+        documents: Parquet shards of ours or, when `external`, paths, globs or URIs of JSONL or Parquet files.
+    """
+
+    name: str
+    language: str
+    documents: tuple[str, ...]
+    external: bool = False
+
+
+def binarize(
+    sources: Sequence[SourceInput],
+    tokenizer: str,
+    config: BinarizeConfig,
+    *,
+    out: str,
+    executor: ExecutorConfig,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Tokenise all sources into token files below `out`.
+
+    Args:
+        tokenizer: folder of the tokenizer, as `tokenizer.encoder.load_encoder` takes it.
+
+    Returns:
+        counts `documents_<source>_<split>`, `tokens_…` and `bytes_…`; `documents_<source>_read`, which is
+        the sum of both splits and of `_empty`, `_duplicate` and `_held_out_elsewhere`; `_shared_id`,
+        documents that a trace cannot tell from an earlier one of the source.
+
+    Raises:
+        ValueError: a source without files or documents, or a language without a validation document.
+    """
+    _check_inputs(sources)
+    shards = _shards(sources, tokenizer, config, out)
+    every_shard = [shard for of_source in shards for shard in of_source]
+    records = {
+        record.key: record
+        for record in map_shards(binarize_shard, every_shard, out=out, executor=executor, progress=progress)
+    }
+    keys = [[shard.key for shard in of_source] for of_source in shards]
+    rows = [read_rows(out, of_source) for of_source in keys]
+    selections = select(rows, validation_threshold(config.validation_ratio))
+    _check_splits(sources, rows, selections, config.validation_ratio)
+
+    vocab_size = int(records[every_shard[0].key].details["vocab_size"])
+    dtype = token_dtype(vocab_size)
+    outcome = Outcome(details={"vocab_size": vocab_size, "dtype": str(dtype), "sources": []})
+    merged: list[TokenSource] = []
+    for source, of_source, selection in zip(sources, keys, selections, strict=True):
+        described, files = merge_source(out, source.name, source.language, of_source, selection, dtype)
+        merged.append(described)
+        outcome.files += files
+        _count(outcome, described, selection, [records[key] for key in of_source])
+    outcome.files.append(write_catalog(out, merged, vocab_size))
+    remove(join(out, PARTS))
+    return outcome
+
+
+def _check_inputs(sources: Sequence[SourceInput]) -> None:
+    names = [source.name for source in sources]
+    problems = [f"two sources are called {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
+    problems += [
+        f"source {source.name!r} has no document files" for source in sources if not source.documents
+    ]
+    if not sources:
+        problems.append("there is no source")
+    if problems:
+        raise ValueError("binarize: " + "; ".join(problems))
+
+
+def _shards(
+    sources: Sequence[SourceInput], tokenizer: str, config: BinarizeConfig, out: str
+) -> list[list[Shard[BinarizeShard]]]:
+    """One shard for each file of each source, in order."""
+    shards = []
+    for source in sources:
+        of_source = []
+        files = [
+            file for uri in source.documents for file in (expand_glob(uri) if source.external else [uri])
+        ]
+        for number, uri in enumerate(files):
+            key = f"{source.name}.{number:05d}"
+            argument = BinarizeShard(
+                key=key,
+                out=out,
+                uri=uri,
+                source=source.name,
+                external=source.external,
+                tokenizer=tokenizer,
+                validation_ratio=config.validation_ratio,
+            )
+            of_source.append(Shard(key, argument))
+        shards.append(of_source)
+    return shards
+
+
+def _check_splits(
+    sources: Sequence[SourceInput], rows: Sequence[PartRows], selections: Sequence[Selection], ratio: float
+) -> None:
+    """Every source has something to train on, every language something held out."""
+    problems = []
+    for source, selection in zip(sources, selections, strict=True):
+        if not selection.train.any():
+            held_out = int(selection.validation.sum())
+            problems.append(
+                f"source {source.name!r} has no document to train on ({held_out} held out by "
+                f"validation_ratio {ratio}, {len(selection.train) - held_out} duplicates): check its files"
+            )
+    for language in sorted({source.language for source in sources}):
+        mine = [number for number, source in enumerate(sources) if source.language == language]
+        if any(selections[number].validation.any() for number in mine):
+            continue
+        candidates = [
+            int(rows[number].split_hashes.min()) for number in mine if len(rows[number].split_hashes)
+        ]
+        if not candidates:
+            problems.append(f"language {language!r} has no document at all: check the files of its sources")
+            continue
+        documents = sum(len(rows[number].split_hashes) for number in mine)
+        enough = math.ceil((min(candidates) + 1) / 2**64 * 10_000) / 10_000
+        problems.append(
+            f"language {language!r} has {documents} documents, and validation_ratio {ratio} holds out none, "
+            f"so nothing can be measured: set binarize.validation_ratio to {enough} or more, or add documents"
+        )
+    if problems:
+        raise ValueError("binarize: " + "\n".join(problems))
+
+
+def _count(
+    outcome: Outcome,
+    source: TokenSource,
+    selection: Selection,
+    records: Sequence[ShardRecord],
+) -> None:
+    counts = outcome.counts
+    for split, described in source.splits.items():
+        for what in ("documents", "tokens", "bytes"):
+            number = getattr(described, what)
+            counts[f"{what}_{source.name}_{split}"] = number
+            counts[what] = counts.get(what, 0) + number
+    dropped = {
+        "read": sum(record.counts["documents_read"] for record in records),
+        "empty": sum(record.counts["documents_empty"] for record in records),
+        "duplicate": int(selection.duplicate.sum()),
+        "held_out_elsewhere": int(selection.held_out_elsewhere.sum()),
+        "shared_id": int(selection.shared_id.sum()),
+    }
+    if dropped["shared_id"]:
+        logger.warning(
+            "source %s: %d documents have the id of another one; give each an id of its own, "
+            "and each file without ids a name of its own, to tell them apart in a trace",
+            source.name,
+            dropped["shared_id"],
+        )
+    counts.update({f"documents_{source.name}_{reason}": number for reason, number in dropped.items()})
+    outcome.details["sources"].append({**asdict(source), **dropped})

@@ -1,0 +1,123 @@
+"""One shard of documents to one part: tokens, and a table that says what each document is.
+
+In: a Parquet shard of ours, or a JSONL or Parquet file from elsewhere. Out, below `_parts/`: `<key>.bin`
+and `<key>.idx` with every document that holds text, in reading order, and `<key>.parquet` with a row for
+each: id, hash of the text, tokens, UTF-8 bytes, split hash, and the text itself where it is held out.
+Parts know nothing of one another; what is kept of them is decided when they are merged
+(`tasks.binarize.merge`).
+
+    record = binarize_shard(BinarizeShard(key="corpus.00000", ...))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from storage.documents import ROWS_PER_GROUP, read_source, read_texts, write_parquet
+from storage.tokens import TokenWriter, token_dtype
+from tasks.binarize.validation import split_hash, validation_threshold
+from tasks.shards import ShardRecord
+from tokenizer.encoder import Encoder, load_encoder
+
+PARTS = "_parts"
+PART_SCHEMA = pa.schema(
+    [
+        ("id", pa.binary(16)),
+        ("text_hash", pa.binary(16)),
+        ("num_tokens", pa.int32()),
+        ("num_bytes", pa.int64()),
+        ("split_hash", pa.uint64()),
+        ("text", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class BinarizeShard:
+    """What a worker needs to know of one shard.
+
+    Attributes:
+        uri: of the documents; `external` when they are not Parquet shards of ours.
+        source: name of the source, from which ids of external documents are made.
+        tokenizer: folder or URI of the tokenizer.
+    """
+
+    key: str
+    out: str
+    uri: str
+    source: str
+    external: bool
+    tokenizer: str
+    validation_ratio: float
+
+
+def part_path(key: str) -> str:
+    """Where a part lies in the artifact, without its suffixes."""
+    return f"{PARTS}/{key}"
+
+
+def binarize_shard(shard: BinarizeShard) -> ShardRecord:
+    """Tokenise one shard; counts `documents_read` and `documents_empty`."""
+    encoder = _encoder(shard.tokenizer)
+    counts = {"documents_read": 0, "documents_empty": 0}
+    prefix = part_path(shard.key)
+    with TokenWriter(shard.out, prefix, token_dtype(encoder.vocab_size)) as tokens:
+        rows = _tokenised(shard, encoder, tokens, counts)
+        table = write_parquet(shard.out, f"{prefix}.parquet", _batches(rows), PART_SCHEMA)
+    return ShardRecord(shard.key, [*tokens.entries, table], counts, {"vocab_size": encoder.vocab_size})
+
+
+def _tokenised(
+    shard: BinarizeShard, encoder: Encoder, tokens: TokenWriter, counts: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    """A row for each document with text, whose tokens go to `tokens` on the way."""
+    held_out_below = validation_threshold(shard.validation_ratio)
+    for document_id, text in _texts(shard):
+        counts["documents_read"] += 1
+        if not text.strip():
+            counts["documents_empty"] += 1
+            continue
+        encoded = _utf8(text, document_id, shard.uri)
+        ids = encoder.document(text)
+        tokens.add_document(ids)
+        position = split_hash(document_id)
+        yield {
+            "id": document_id,
+            "text_hash": xxhash.xxh3_128_digest(encoded),
+            "num_tokens": len(ids),
+            "num_bytes": len(encoded),
+            "split_hash": position,
+            "text": text if position < held_out_below else None,
+        }
+
+
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    while some := list(islice(rows, ROWS_PER_GROUP)):
+        yield pa.RecordBatch.from_pylist(some, PART_SCHEMA)
+
+
+@lru_cache(maxsize=1)
+def _encoder(tokenizer: str) -> Encoder:
+    """The encoder of a tokenizer folder; loaded once per process, whatever number of shards it takes."""
+    return load_encoder(tokenizer)
+
+
+def _texts(shard: BinarizeShard) -> Iterator[tuple[bytes, str]]:
+    return read_source([shard.uri], shard.source) if shard.external else read_texts(shard.uri)
+
+
+def _utf8(text: str, document_id: bytes, uri: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{uri}: document {document_id.hex()} is not valid Unicode at character {error.start} "
+            f"({error.reason}): repair or remove it"
+        ) from error

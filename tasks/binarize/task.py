@@ -1,0 +1,45 @@
+"""Binarize in Prefect: the corpus and the other sources in, token files out, training and validation apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage.artifact import data_files
+from storage.uri import expand_glob, join
+from tasks.binarize.config import CORPUS, BinarizeConfig, SourceConfig
+from tasks.progress import shard_progress
+from tasks.shards import ExecutorConfig
+from tasks.stage import StagePlan, StageRecord, execute
+from tasks.task import stage_task
+
+
+@stage_task
+def binarize(
+    plan: StagePlan,
+    config: BinarizeConfig,
+    sources: Sequence[SourceConfig],
+    executor: ExecutorConfig,
+    corpus: StageRecord,
+    tokenizer: StageRecord,
+) -> StageRecord:
+    from storage.artifact import Outcome
+    from tasks.binarize.binarize import SourceInput
+    from tasks.binarize.binarize import binarize as binarize_sources
+
+    def source_input(source: SourceConfig) -> SourceInput:
+        if source.name == CORPUS:
+            return SourceInput(source.name, source.language, tuple(data_files(corpus.uri, "documents/")))
+        files = tuple(found for uri in source.documents or [] for found in expand_glob(uri))
+        return SourceInput(source.name, source.language, files, external=True)
+
+    def work(out: str) -> Outcome:
+        return binarize_sources(
+            [source_input(source) for source in sources],
+            join(tokenizer.uri, "tokenizer"),
+            config,
+            out=out,
+            executor=executor,
+            progress=shard_progress("binarize", "files", "documents_read"),
+        )
+
+    return execute(plan, work, needs=[corpus, tokenizer])

@@ -1,0 +1,30 @@
+"""Mix in Prefect: token files and weights in, the order of all training samples out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tasks.mix.config import MixConfig
+from tasks.stage import StagePlan, StageRecord, execute
+from tasks.task import stage_task
+from trainer.config import TrainConfig
+
+
+@stage_task
+def mix(
+    plan: StagePlan,
+    config: MixConfig,
+    weights: Mapping[str, float],
+    train: TrainConfig,
+    seed: int,
+    tokens: StageRecord,
+) -> StageRecord:
+    from tasks.mix.mix import mix as mix_sources
+
+    return execute(
+        plan,
+        lambda out: mix_sources(
+            tokens.uri, weights, config, seq_len=train.seq_len, global_batch=train.global_batch, seed=seed, out=out
+        ),
+        needs=[tokens],
+    )
