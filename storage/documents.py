@@ -157,9 +157,7 @@ def read_source(uris: Sequence[str], source: str) -> Iterator[tuple[bytes, str]]
             key, text = _checked(row, file, number)
             if key is None:
                 if same_name[_name(file)] > 1:
-                    raise ValueError(
-                        f"{file}: documents without `id` in two files of the same name; rename one file"
-                    )
+                    raise ValueError(f"{file}: documents without `id` in two files of the same name; rename one file")
                 key = f"{_name(file)}:{number}"
             yield document_id(source, key), text
 
@@ -208,9 +206,7 @@ def _json_rows(uri: str) -> Iterator[tuple[int, Any]]:
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{uri}, line {number}: not JSON in UTF-8 ({error})") from error
         except (EOFError, gzip.BadGzipFile) as error:
-            raise ValueError(
-                f"{uri}, after line {number}: broken gzip ({error}); fetch the file again"
-            ) from error
+            raise ValueError(f"{uri}, after line {number}: broken gzip ({error}); fetch the file again") from error
 
 
 def _checked(row: Any, uri: str, number: int) -> tuple[str | int | None, str]:

@@ -140,17 +140,13 @@ def write_compact(artifact: str, path: str, rows: Iterable[tuple[int, Rule]]) ->
 
 def write_full(artifact: str, path: str, rows: Iterable[LedgerRow]) -> FileEntry:
     """Write full rows."""
-    return write_parquet(
-        artifact, path, _batches(map(_values, rows), FULL_SCHEMA), FULL_SCHEMA, ROWS_PER_GROUP
-    )
+    return write_parquet(artifact, path, _batches(map(_values, rows), FULL_SCHEMA), FULL_SCHEMA, ROWS_PER_GROUP)
 
 
 def read_compact(uri: str) -> Iterator[tuple[int, Rule]]:
     """(offset, rule) of every record refused before the language decision."""
     for batch in read_documents(uri, COMPACT_SCHEMA.names):
-        for offset, rule in zip(
-            batch.column("offset").to_pylist(), batch.column("rule").to_pylist(), strict=True
-        ):
+        for offset, rule in zip(batch.column("offset").to_pylist(), batch.column("rule").to_pylist(), strict=True):
             yield offset, Rule(rule)
 
 
@@ -173,8 +169,5 @@ def count_rules(uris: Iterable[str]) -> dict[str, int]:
 def _batches(rows: Iterable[Sequence[object]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     rows = iter(rows)
     while chunk := list(islice(rows, ROWS_PER_GROUP)):
-        columns = [
-            pa.array(column, field.type)
-            for column, field in zip(zip(*chunk, strict=True), schema, strict=True)
-        ]
+        columns = [pa.array(column, field.type) for column, field in zip(zip(*chunk, strict=True), schema, strict=True)]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -51,9 +51,7 @@ def test_an_id_depends_on_source_and_key_and_on_nothing_else() -> None:
 def test_bytes_do_not_depend_on_how_the_rows_arrive(tmp_path: Path) -> None:
     table = pa.Table.from_pylist(rows(ROWS_PER_GROUP + 700), SCHEMA)
     whole = write_documents(str(tmp_path), "whole.parquet", table)
-    ragged = write_documents(
-        str(tmp_path), "ragged.parquet", iter(table.to_batches(max_chunksize=333)), SCHEMA
-    )
+    ragged = write_documents(str(tmp_path), "ragged.parquet", iter(table.to_batches(max_chunksize=333)), SCHEMA)
     assert (whole.size, whole.sha256) == (ragged.size, ragged.sha256)
     assert [whole] == file_entries(str(tmp_path), ["whole.parquet"])
     metadata = pq.ParquetFile(tmp_path / "whole.parquet").metadata

@@ -42,9 +42,7 @@ def test_numbers_on_disk_stay_what_they_are() -> None:
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     compact = [(0, Rule.TORN_MEMBER), (2**40, Rule.NOT_HTML)]
     full = [
-        LedgerRow(
-            b"a" * 16, "https://example.jp/", "curate", Rule.KEPT, lines_removed=2, characters_removed=31
-        ),
+        LedgerRow(b"a" * 16, "https://example.jp/", "curate", Rule.KEPT, lines_removed=2, characters_removed=31),
         LedgerRow(b"b" * 16, None, "curate", Rule.TOO_FEW_LETTERS, 120.0, 400.0, offset=354),
         LedgerRow(b"c" * 16, "u", "deduplicate", Rule.NEAR_DUPLICATE, 0.93, 0.8, b"d" * 16, b"e" * 16),
     ]

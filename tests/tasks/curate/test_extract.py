@@ -1,0 +1,61 @@
+"""Breaks when navigation enters the text, or when one bad page stops or hangs a shard."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+
+import pytest
+
+from tasks.curate.extract import (
+    ExtractionFailedError,
+    ExtractionTimeoutError,
+    Extractor,
+    require_extractor,
+    tidy,
+)
+from tests.tasks.curate.warc_files import PARAGRAPHS, html
+
+NAVIGATION = '<nav><ul><li><a href="/">ホーム</a></li><li><a href="/news">お知らせ</a></li></ul></nav>'
+
+
+@pytest.mark.parametrize("name", ["resiliparse", "trafilatura"])
+def test_main_text_is_one_line_a_paragraph_without_navigation(name: str) -> None:
+    if name == "trafilatura":
+        pytest.importorskip("trafilatura")
+    page = html(*PARAGRAPHS).replace("<body>", f"<body>{NAVIGATION}<script>var a = 1;</script>")
+    with Extractor(name, max_seconds=20) as extractor:
+        assert extractor.extract(page).split("\n") == list(PARAGRAPHS)
+        assert extractor.extract("") == ""
+
+
+def test_a_page_that_takes_too_long_is_given_up_and_the_next_one_read() -> None:
+    nested = "<div>" * 30_000 + "雲雀" + "</div>" * 30_000
+    with Extractor("resiliparse", max_seconds=0.5) as extractor:
+        started = time.monotonic()
+        with pytest.raises(ExtractionTimeoutError, match=r"over 0\.5 s in resiliparse"):
+            extractor.extract(nested)
+        assert time.monotonic() - started < 5
+        extractor.max_seconds = 20
+        assert extractor.extract(html(*PARAGRAPHS)) == "\n".join(PARAGRAPHS)
+
+
+def test_a_page_that_kills_the_extractor_is_given_up_and_the_next_one_read() -> None:
+    with Extractor("resiliparse", max_seconds=20) as extractor:
+        extractor.extract(html(*PARAGRAPHS))
+        assert extractor._child is not None
+        extractor._child.kill()
+        with pytest.raises(ExtractionFailedError, match="the process of resiliparse died"):
+            extractor.extract(html(*PARAGRAPHS))
+        assert extractor.extract(html(*PARAGRAPHS)) == "\n".join(PARAGRAPHS)
+
+
+def test_an_extractor_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install trafilatura lxml_html_clean"):
+        require_extractor("trafilatura")
+
+
+def test_tidy() -> None:
+    assert tidy("一行目 \r\n\r\n \t\r二行目\x00\n\u3000三行目\u3000\n") == "一行目\n二行目\n\u3000三行目"
+    assert tidy(" " * 1_000_000 + "。") == " " * 1_000_000 + "。"
