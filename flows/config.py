@@ -25,6 +25,7 @@ from tasks.initialize.config import InitializeConfig
 from tasks.mix.config import MixConfig
 from tasks.shards import ExecutorConfig
 from tasks.train.config import TrainStageConfig
+from trainer.config import problems
 
 
 class RunConfig(BaseModel):
@@ -47,6 +48,16 @@ class RunConfig(BaseModel):
     export: ExportConfig = Field(default_factory=ExportConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Source name -> weight, in the order of the file."""
+        return {source.name: source.weight for source in self.sources}
+
+    @property
+    def languages(self) -> dict[str, str]:
+        """Source name -> language."""
+        return {source.name: source.language for source in self.sources}
+
     @model_validator(mode="after")
     def _sources_fit_together(self) -> RunConfig:
         names = [source.name for source in self.sources]
@@ -54,6 +65,18 @@ class RunConfig(BaseModel):
             raise ValueError(f"sources: every name once, got {', '.join(names)}")
         if "corpus" not in names:
             raise ValueError("sources: one must be named `corpus`, the documents this run curates")
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits_its_budget(self) -> RunConfig:
+        steps = self.mix.train_tokens // self.train.tokens_per_step
+        if steps == 0:
+            raise ValueError(
+                f"mix.train_tokens {self.mix.train_tokens} is less than one step: train.global_batch "
+                f"{self.train.global_batch} x train.seq_len {self.train.seq_len} = {self.train.tokens_per_step}"
+            )
+        if found := problems(self.train, num_steps=steps):
+            raise ValueError("train: " + "; ".join(found))
         return self
 
 
@@ -86,8 +109,8 @@ def load_run(path: str | Path, overrides: Sequence[str] = (), root: str | None =
         raise ConfigError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(values, dict):
         raise ConfigError([f"{path}: expected a mapping of sections, got {type(values).__name__}"])
-    problems = [f"{path}:{line}: {name}: written twice" for name, line in _repeated_keys(tree)]
-    problems += _apply_overrides(values, overrides)
+    found = [f"{path}:{line}: {name}: written twice" for name, line in _repeated_keys(tree)]
+    found += _apply_overrides(values, overrides)
     if root is not None:
         values["root"] = root
     try:
@@ -97,10 +120,10 @@ def load_run(path: str | Path, overrides: Sequence[str] = (), root: str | None =
             location = tuple(str(part) for part in details["loc"])
             got = "" if details["type"] in ("missing", "value_error") else f", got {_short(details['input'])}"
             where = f"{path}:{_line_of(tree, details['loc'])}"
-            problems.append(f"{where}: {'.'.join(location) or 'run file'}: {_message(details)}{got}")
-        raise ConfigError(problems) from error
-    if problems:
-        raise ConfigError(problems)
+            found.append(f"{where}: {'.'.join(location) or 'run file'}: {_message(details)}{got}")
+        raise ConfigError(found) from error
+    if found:
+        raise ConfigError(found)
     return run
 
 

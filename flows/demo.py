@@ -35,9 +35,7 @@ The demo downloads, and keeps below {folder}:
     dequantised here, so its scores are not those of the original model"""
 
 
-def run_demo(
-    folder: Path, *, warcs: Sequence[str], minutes: float, overrides: Sequence[str], console: Console
-) -> None:
+def run_demo(folder: Path, *, warcs: Sequence[str], minutes: float, overrides: Sequence[str], console: Console) -> None:
     """Prepare, measure, run, and print the result.
 
     Raises:
@@ -88,7 +86,9 @@ def _train_tokens(folder: Path, run: RunConfig, inputs: DemoInputs, minutes: flo
 
     console.print("measuring the speed of a training step ...")
     extra_rows = run.expand.max_new_pieces or run.expand.num_candidates
-    seconds = measure_step_seconds(str(inputs.model), run.train, extra_rows=extra_rows)
+    seconds = measure_step_seconds(
+        str(inputs.model), run.train, nproc=run.train.parallel.world_size, extra_rows=extra_rows, log=console.print
+    )
     steps = max(MIN_STEPS, int(minutes * 60 / seconds))
     train_tokens = steps * run.train.global_batch * run.train.seq_len
     console.print(f"{seconds:.2f} s a step: {steps} steps, {train_tokens:,} tokens", highlight=False)

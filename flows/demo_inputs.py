@@ -97,7 +97,11 @@ def fetch_packages(folder: Path) -> list[Path]:
         target = folder / package
         if not (target / "done").exists():
             download = subprocess.run(
-                ["apt-get", *options, "-q", "download", package], cwd=folder, capture_output=True, text=True, check=False
+                ["apt-get", *options, "-q", "download", package],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if download.returncode != 0:
                 problem = download.stderr.strip().splitlines()[-1:] or ["no reason given"]
@@ -126,7 +130,14 @@ def _apt_options(folder: Path) -> list[str]:
     (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
     (state / "archives" / "partial").mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
-    options = ["-o", f"Dir::State={state}", "-o", f"Dir::State::status={state}/status", "-o", f"Dir::Cache={state}"]
+    options = [
+        "-o",
+        f"Dir::State={state}",
+        "-o",
+        f"Dir::State::status={state}/status",
+        "-o",
+        f"Dir::Cache={state}",
+    ]
     update = subprocess.run(["apt-get", *options, "-q", "update"], capture_output=True, text=True, check=False)
     if update.returncode != 0:
         raise RuntimeError(f"apt-get update failed: {update.stderr.strip()[-300:]}")
@@ -158,13 +169,13 @@ def html_pages(package: Path) -> list[Page]:
 
 def write_english(pages: Sequence[Page], target: Path) -> None:
     """The main text of the English pages as JSONL (id, text), in order; pages without text are left out."""
-    from tasks.curate.extract import extract_resiliparse
+    from tasks.curate.extract import extract_main_text
 
     with open_atomic(str(target)) as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:  # type: ignore[call-overload]
         for page in pages:
             if page.language != "en":
                 continue
-            text = extract_resiliparse(page.path.read_bytes().decode("utf-8", errors="replace"))
+            text = extract_main_text(page.path.read_bytes().decode("utf-8", errors="replace"), "resiliparse")
             if len(text) >= 400:
                 row = json.dumps({"id": page.url, "text": text}, ensure_ascii=False)
                 packed.write(row.encode() + b"\n")

@@ -1,7 +1,7 @@
 """`hibari doctor`: is this machine fit to run Hibari, and if not, what to do.
 
-    for check in examine("runs"):
-        print(check.ok, check.name, check.found, check.advice)
+for check in examine("runs"):
+    print(check.ok, check.name, check.found, check.advice)
 """
 
 from __future__ import annotations
@@ -42,7 +42,13 @@ def examine(root: str) -> Iterator[Check]:
     yield from _storage(root)
     yield _accelerator()
     apt = shutil.which("apt-get") and shutil.which("dpkg-deb")
-    yield Check("apt", bool(apt), "found" if apt else "not found", "demo only: use hibari demo --warc PATH", needed=False)
+    yield Check(
+        "apt",
+        bool(apt),
+        "found" if apt else "not found",
+        "demo only: use hibari demo --warc PATH",
+        needed=False,
+    )
     yield _prefect_server()
 
 
@@ -62,7 +68,10 @@ def _packages() -> Check:
         if not requirement.specifier.contains(version, prereleases=True):
             problems.append(f"{requirement.name} {version}, wanted {requirement.specifier}")
     return Check(
-        "packages", not problems, "; ".join(problems) or "all as required", "pip install -c constraints.txt -e '.[demo]'"
+        "packages",
+        not problems,
+        "; ".join(problems) or "all as required",
+        "pip install -c constraints.txt -e '.[demo]'",
     )
 
 
@@ -72,7 +81,12 @@ def _storage(root: str) -> Iterator[Check]:
         while not folder.exists():
             folder = folder.parent
         free = shutil.disk_usage(folder).free / 1e9
-        yield Check("disk", free >= MIN_FREE_GB, f"{free:,.0f} GB free below {folder}", f"the demo wants {MIN_FREE_GB} GB")
+        yield Check(
+            "disk",
+            free >= MIN_FREE_GB,
+            f"{free:,.0f} GB free below {folder}",
+            f"the demo wants {MIN_FREE_GB} GB",
+        )
     probe = join(root, ".doctor")
     fresh = is_local(root) and not Path(local_path(root)).exists()
     try:
@@ -101,5 +115,3 @@ def _prefect_server() -> Check:
     found = answers(url)
     advice = "hibari run starts one for itself; for a lasting UI: prefect server start"
     return Check("Prefect server", found, url if found else f"none at {url}", advice, needed=False)
-
-

@@ -41,9 +41,12 @@ def pipeline(run: RunConfig, selection: Selection | None = None, run_file: str =
     tokenizer = expand(at.expand, run.expand, run.seed, corpus)
     base = initialize(at.initialize, run.initialize, run.seed, tokenizer)
     tokens = binarize(at.binarize, run.binarize, run.sources, run.executor, corpus, tokenizer)
-    mixture = mix(at.mix, run.mix, run.sources, run.train, run.seed, tokens)
-    checkpoint = train(at.train, run.train, run.initialize, run.seed, base, mixture, tokens)
+    mixture = mix(at.mix, run.mix, run.weights, run.train, run.seed, tokens)
+    checkpoint = train(
+        at.train, run.train, run.initialize.folder, run.languages, run.seed, tokenizer, base, tokens, mixture
+    )
     model = export(at.export, run.export, base, checkpoint)
-    scores = evaluate(at.evaluate, run.evaluate, run.initialize, run.sources, run.seed, base, tokens, model)
-    page = report(at.report, run.model_dump(mode="json"), [documents, corpus, tokenizer, base, tokens, mixture, checkpoint, model, scores])
-    return [documents, corpus, tokenizer, base, tokens, mixture, checkpoint, model, scores, page]
+    scores = evaluate(at.evaluate, run.evaluate, run.initialize.folder, run.languages, run.seed, base, tokens, model)
+    made = [documents, corpus, tokenizer, base, tokens, mixture, checkpoint, model, scores]
+    page = report(at.report, run.model_dump(mode="json"), made)
+    return [*made, page]

@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +25,30 @@ from tasks.stage import STAGES, StagePlan
 
 # Raise a stage's version whenever the same inputs and literals give other bytes.
 ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "curate": ("1", ("fastwarc", "resiliparse", "pyarrow", "numpy")),
+    "curate": ("1", ("fastwarc", "resiliparse", "pyarrow", "numpy", "xxhash")),
     "deduplicate": ("1", ("datasketch", "xxhash", "pyarrow", "numpy")),
     "expand": ("1", ("sentencepiece", "tokenizers")),
     "initialize": ("1", ("torch", "safetensors")),
-    "binarize": ("1", ("sentencepiece", "tokenizers", "pyarrow")),
+    "binarize": ("1", ("sentencepiece", "tokenizers", "pyarrow", "xxhash")),
     "mix": ("1", ("numpy",)),
     "train": ("1", ("torch",)),
     "export": ("1", ("torch", "safetensors")),
     "evaluate": ("1", ("torch", "transformers")),
     "report": ("1", ("matplotlib", "jinja2")),
 }
-# Of the `train` section: how the work is laid out, not what is computed.
-TRAIN_LAYOUT = {"micro_batch", "parallel", "launcher", "save_every", "keep_checkpoints", "log_every", "threads_per_rank"}
-TRAIN_LAYOUT |= {"timeout_s", "process_group_timeout_s"}
-EVALUATE_LAYOUT = {"batch_size", "threads"}
+# Settings that decide when a stage gives up, or how its work is laid out, not what it computes.
+CURATE_LIMITS = {"max_page_seconds", "max_bad_record_ratio"}
+TRAIN_LAYOUT = {
+    "micro_batch",
+    "parallel",
+    "launcher",
+    "save_every",
+    "keep_checkpoints",
+    "log_every",
+    "threads_per_rank",
+}
+TRAIN_LAYOUT |= {"collective_timeout_s", "stop_grace_s", "timeout_s"}
+EVALUATE_LAYOUT = {"batch_size"}
 
 
 @dataclass(frozen=True)
@@ -88,17 +99,56 @@ class Plan:
 
 
 @dataclass
-class _Inputs:
-    """Digests of external inputs; every one that cannot be read is a problem, and all are reported together."""
+class _Planner:
+    """Collects the stages in order, and every external input that cannot be read."""
 
+    run: RunConfig
+    selection: Selection
+    run_file: str
+    stages: dict[str, StagePlan] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def digest(self, name: str, read: Callable[[], str]) -> str:
+    def external(self, name: str, read: Callable[[], str]) -> str:
+        """The digest of an external input; what cannot be read is a problem, reported with all others."""
         try:
             return read()
         except (OSError, ValueError) as error:
             self.problems.append(f"{name}: {error}")
             return "unreadable"
+
+    def made(self, *names: str) -> dict[str, str]:
+        """Earlier stages as inputs."""
+        return {name: self.stages[name].fingerprint for name in names}
+
+    def add(
+        self,
+        name: str,
+        literals: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        recorded: Mapping[str, Any] | None = None,
+        optional_libraries: tuple[str, ...] = (),
+    ) -> None:
+        version, libraries = ALGORITHMS[name]
+        versions: dict[str, str] = {}
+        try:
+            versions = library_versions(libraries + optional_libraries)
+        except PackageNotFoundError as error:
+            self.problems.append(f"{name}: the library {error.name} is not installed: pip install {error.name}")
+        identity = fingerprint(name, version, literals, inputs, versions)
+        self.stages[name] = StagePlan(
+            stage=name,
+            name=self.run.name,
+            uri=artifact_uri(self.run.root, name, self.run.name, identity),
+            fingerprint=identity,
+            algorithm_version=version,
+            literals=literals,
+            inputs=inputs,
+            libraries=versions,
+            recorded=recorded or {},
+            selected=self.selection.selects(name),
+            force=name in self.selection.force,
+            rerun=f"hibari run {self.run_file} --root {self.run.root} --only {name}",
+        )
 
 
 def make_plan(run: RunConfig, selection: Selection | None = None, run_file: str = "RUNFILE") -> Plan:
@@ -110,122 +160,90 @@ def make_plan(run: RunConfig, selection: Selection | None = None, run_file: str 
     Raises:
         ConfigError: external inputs are missing or unreadable: all of them.
     """
-    selection = selection or Selection()
-    stages: dict[str, StagePlan] = {}
+    planner = _Planner(run, selection or Selection(), run_file)
+    _plan_corpus(planner, run)
+    _plan_tokenizer(planner, run)
+    _plan_dataset(planner, run)
+    _plan_model(planner, run)
+    if planner.problems:
+        raise ConfigError(planner.problems)
+    return Plan(**planner.stages)
 
-    def add(name: str, literals: Mapping[str, Any], inputs: Mapping[str, str], recorded: Mapping[str, Any]) -> None:
-        version, libraries = ALGORITHMS[name]
-        versions = library_versions(libraries)
-        identity = fingerprint(name, version, literals, inputs, versions)
-        stages[name] = StagePlan(
-            stage=name,
-            name=run.name,
-            uri=artifact_uri(run.root, name, run.name, identity),
-            fingerprint=identity,
-            algorithm_version=version,
-            literals=literals,
-            inputs=inputs,
-            libraries=versions,
-            recorded=recorded,
-            selected=selection.selects(name),
-            force=name in selection.force,
-            rerun=f"hibari run {run_file} --root {run.root} --only {name} --force {name}"
-            if name in selection.force
-            else f"hibari run {run_file} --root {run.root} --only {name}",
-        )
 
-    external = _Inputs()
+def _plan_corpus(planner: _Planner, run: RunConfig) -> None:
+    outside: dict[str, Any] = {"sources": True, "language": {"model"}} | dict.fromkeys(CURATE_LIMITS, True)
+    literals = run.curate.model_dump(mode="json", exclude=outside)
+    chosen = (run.curate.extractor == "trafilatura", "trafilatura"), (run.curate.language.model, "fasttext-numpy2")
+    optional = tuple(library for used, library in chosen if used)
+    inputs = {"warcs": planner.external("curate.sources", lambda: _warcs_digest(run.curate.sources))}
+    if model := run.curate.language.model:
+        inputs["language model"] = planner.external("curate.language.model", lambda: file_digest(model))
     workers = {"executor": run.executor.model_dump(mode="json")}
+    planner.add("curate", literals, inputs, {"sources": run.curate.sources} | workers, optional)
+    planner.add("deduplicate", run.deduplicate.model_dump(mode="json"), planner.made("curate"), workers)
 
-    def made(*names: str) -> dict[str, str]:
-        return {name: stages[name].fingerprint for name in names}
 
-    curate = run.curate.model_dump(mode="json")
-    add(
-        "curate",
-        {key: value for key, value in curate.items() if key != "sources"} | _without_path(curate, "language", "model"),
-        {"warcs": external.digest("curate.sources", lambda: _warcs_digest(run))}
-        | ({"language model": external.digest("curate.language.model", lambda: file_digest(model))}
-           if (model := run.curate.language.model) else {}),
-        {"sources": run.curate.sources} | workers,
-    )
-    add("deduplicate", run.deduplicate.model_dump(mode="json"), made("curate"), workers)
-    expand = run.expand.model_dump(mode="json", exclude={"base"}) if run.expand.enabled else {"enabled": False}
-    add(
-        "expand",
-        expand | ({"seed": run.seed} if run.expand.enabled else {}),
-        {"base tokenizer": external.digest("expand.base", lambda: tokenizer_digest(run.expand.base))}
-        | (made("deduplicate") if run.expand.enabled else {}),
-        {"base": run.expand.base},
-    )
-    base_model = run.initialize.base_model
-    random = not isinstance(base_model, str)
-    add(
-        "initialize",
-        run.initialize.model_dump(mode="json", exclude=None if random else {"base_model"})
-        | ({"seed": run.seed} if random else {}),
-        made("expand")
-        | ({} if random else {"base model": external.digest("initialize.base_model", lambda: folder_digest(base_model))}),
-        {} if random else {"base_model": base_model},
-    )
+def _plan_tokenizer(planner: _Planner, run: RunConfig) -> None:
+    inputs = {"base tokenizer": planner.external("expand.base", lambda: tokenizer_digest(run.expand.base))}
+    literals: dict[str, Any] = {"enabled": False}
+    if run.expand.enabled:
+        literals = run.expand.model_dump(mode="json", exclude={"base"}) | {"seed": run.seed}
+        inputs |= planner.made("deduplicate")
+    planner.add("expand", literals, inputs, {"base": run.expand.base})
+    folder = run.initialize.base_model
+    if isinstance(folder, str):
+        inputs = {"base model": planner.external("initialize.base_model", lambda: folder_digest(folder))}
+        literals = run.initialize.model_dump(mode="json", exclude={"base_model"})
+        planner.add("initialize", literals, inputs | planner.made("expand"), {"base_model": folder})
+    else:
+        literals = run.initialize.model_dump(mode="json") | {"seed": run.seed}
+        planner.add("initialize", literals, planner.made("expand"))
+
+
+def _plan_dataset(planner: _Planner, run: RunConfig) -> None:
     documents = {
-        f"documents of {source.name}": external.digest(
-            f"sources.{source.name}", lambda source=source: files_digest(source.documents or [])
+        f"documents of {source.name}": planner.external(
+            f"sources.{source.name}", partial(files_digest, source.documents)
         )
         for source in run.sources
-        if source.name != "corpus"
+        if source.documents is not None
     }
-    add(
-        "binarize",
-        run.binarize.model_dump(mode="json")
-        | {"sources": [{"name": source.name, "language": source.language} for source in run.sources]},
-        made("deduplicate", "expand") | documents,
-        workers,
-    )
-    add(
-        "mix",
-        run.mix.model_dump(mode="json")
-        | {"seq_len": run.train.seq_len, "seed": run.seed, "weights": {s.name: s.weight for s in run.sources}},
-        made("binarize"),
-        {},
-    )
+    literals = run.binarize.model_dump(mode="json")
+    literals["sources"] = [{"name": source.name, "language": source.language} for source in run.sources]
+    inputs = planner.made("deduplicate", "expand") | documents
+    planner.add("binarize", literals, inputs, {"executor": run.executor.model_dump(mode="json")})
+    literals = run.mix.model_dump(mode="json") | {"seed": run.seed}
+    literals["weights"] = [[source.name, source.weight] for source in run.sources]
+    literals |= {"seq_len": run.train.seq_len, "global_batch": run.train.global_batch}
+    planner.add("mix", literals, planner.made("binarize"))
+
+
+def _plan_model(planner: _Planner, run: RunConfig) -> None:
     train = run.train.model_dump(mode="json")
-    add(
-        "train",
-        {key: value for key, value in train.items() if key not in TRAIN_LAYOUT} | {"seed": run.seed},
-        made("initialize", "mix"),
-        {key: value for key, value in train.items() if key in TRAIN_LAYOUT},
-    )
-    add("export", run.export.model_dump(mode="json"), made("train"), {})
-    evaluate = run.evaluate.model_dump(mode="json")
-    add(
-        "evaluate",
-        {key: value for key, value in evaluate.items() if key not in EVALUATE_LAYOUT} | {"seed": run.seed},
-        made("initialize", "binarize", "export"),
-        {key: value for key, value in evaluate.items() if key in EVALUATE_LAYOUT},
-    )
-    add("report", {"run": run.name}, made(*STAGES[:-1]), {})
-    if external.problems:
-        raise ConfigError(external.problems)
-    return Plan(**stages)
+    literals = {key: value for key, value in train.items() if key not in TRAIN_LAYOUT} | {"seed": run.seed}
+    layout = {key: value for key, value in train.items() if key in TRAIN_LAYOUT}
+    planner.add("train", literals, planner.made("expand", "initialize", "binarize", "mix"), layout)
+    planner.add("export", run.export.model_dump(mode="json"), planner.made("initialize", "train"))
+    literals = run.evaluate.model_dump(mode="json", exclude=EVALUATE_LAYOUT) | {"seed": run.seed}
+    inputs = planner.made("initialize", "binarize", "export")
+    planner.add("evaluate", literals, inputs, {"batch_size": run.evaluate.batch_size})
+    planner.add("report", {"run": run.name}, planner.made(*STAGES[:-1]))
 
 
-def _without_path(section: Mapping[str, Any], part: str, key: str) -> dict[str, Any]:
-    """A nested part of a section without its path, whose content is an input instead."""
-    return {part: {name: value for name, value in section[part].items() if name != key}}
-
-
-def _warcs_digest(run: RunConfig) -> str:
+def _warcs_digest(sources: Sequence[str]) -> str:
     from tasks.curate.warc import list_warcs
 
-    warcs = list_warcs(run.curate.sources)
+    warcs = list_warcs(sources)
     local = iter(input_digests(warc.uri for warc in warcs if warc.identity is None))
     return _digest_of([(warc.name, warc.identity or next(local)) for warc in warcs])
 
 
 def files_digest(uris: Sequence[str]) -> str:
-    """One digest of what all files hold, in order."""
-    return _digest_of(input_digests(found for uri in uris for found in expand_glob(uri)))
+    """One digest of what all files hold, in order, and of their names (which identify documents without an id)."""
+    found = [file for uri in uris for file in expand_glob(uri)]
+    return _digest_of(
+        [(uri.rsplit("/", 1)[-1], digest) for uri, digest in zip(found, input_digests(found), strict=True)]
+    )
 
 
 def file_digest(uri: str) -> str:

@@ -1,6 +1,6 @@
 """Run the pipeline from the command line: show the plan, find or start a Prefect server, show progress, sum up.
 
-    run_pipeline(load_run("configs/demo.yaml"), Selection(), "configs/demo.yaml", Console())
+run_pipeline(load_run("configs/demo.yaml"), Selection(), "configs/demo.yaml", Console())
 """
 
 from __future__ import annotations
@@ -91,10 +91,12 @@ def progress_shown() -> Iterator[None]:
             if progress.stage not in shown:
                 shown[progress.stage] = bars.add_task(progress.stage, unit=progress.unit, note="")
             bars.update(
-                shown[progress.stage], completed=progress.done, total=progress.total, unit=progress.unit, note=progress.note
+                shown[progress.stage],
+                completed=progress.done,
+                total=progress.total,
+                unit=progress.unit,
+                note=progress.note,
             )
 
         with listening(update):
             yield
-
-

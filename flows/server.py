@@ -55,7 +55,8 @@ def ensure_api() -> tuple[str, bool]:
     if answers(DEFAULT_URL):
         os.environ["PREFECT_API_URL"] = DEFAULT_URL
         return DEFAULT_URL, False
-    url = _start_own()
+    url, server = start_own()
+    atexit.register(stop, server)
     os.environ["PREFECT_API_URL"] = url
     return url, True
 
@@ -80,7 +81,12 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _start_own() -> str:
+def start_own() -> tuple[str, subprocess.Popen[bytes]]:
+    """Start a server on a free loopback port; its API URL, and the process, for `stop`.
+
+    Raises:
+        RuntimeError: it did not come up; the message ends with what it said.
+    """
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     log = tempfile.NamedTemporaryFile("w+b", prefix="hibari-prefect-", suffix=".log")  # noqa: SIM115 the server's
@@ -96,19 +102,19 @@ def _start_own() -> str:
         start_new_session=True,  # Ctrl-C is for the flow; the server must outlive it
         preexec_fn=_die_with_parent,
     )
-    atexit.register(_stop, server)
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and server.poll() is None:
         if answers(url):
-            return url
+            return url, server
         time.sleep(0.1)
-    _stop(server)
+    stop(server)
     log.seek(0)
     tail = log.read().decode(errors="replace")[-2000:]
     raise RuntimeError(f"the Prefect server did not come up within {START_TIMEOUT_S} s; it said:\n{tail}")
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """End a server that `start_own` started, if it still runs."""
     if server.poll() is None:
         server.terminate()
         try:

@@ -1,7 +1,7 @@
 """What is done of a run, what is stale and why: read from manifests, in well under a second.
 
-    for status in run_status(make_plan(run)):
-        print(status.stage, status.state, status.differs)
+for status in run_status(make_plan(run)):
+    print(status.stage, status.state, status.differs)
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def status_table(statuses: Iterable[StageStatus], title: str) -> Table:
             status.plan.stage,
             f"[{colors[status.state]}]{status.state}[/]",
             headline(status.plan.stage, manifest.counts) if manifest else "",
-            f"{manifest.bytes / 1e6:,.1f}" if manifest else "",
+            f"{manifest.num_bytes / 1e6:,.1f}" if manifest else "",
             f"{manifest.seconds:,.1f}" if manifest else "",
             "; ".join(status.differs) if status.state == "stale" else status.plan.uri,
         )

@@ -1,6 +1,6 @@
 """Progress of a stage, said once by domain code and shown by whoever listens: a terminal, a log, Prefect.
 
-    report_progress("curate", 3, 8, "WARCs", "1,204 documents kept")
+report_progress("curate", 3, 8, "WARCs", "1,204 documents kept")
 """
 
 from __future__ import annotations

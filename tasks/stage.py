@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.artifact import Manifest, Outcome, content_digest, read_manifest, seal
+from storage.artifact import Manifest, Outcome, code_revision, content_digest, read_manifest, seal
 from storage.uri import remove
 
 logger = logging.getLogger(__name__)
@@ -146,6 +146,7 @@ def _manifest(plan: StagePlan, outcome: Outcome, started: str, seconds: float) -
         seconds=round(seconds, 3),
         details=outcome.details,
         recorded=dict(plan.recorded),
+        revision=code_revision(),
     )
 
 

@@ -36,7 +36,8 @@ def stage_task(function: Callable[P, StageRecord]) -> Task[P, StageRecord]:
         return record
 
     name = function.__name__
-    return task(run_and_publish, name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)
+    adapt = task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)
+    return adapt(run_and_publish)
 
 
 def publish(plan: StagePlan, record: StageRecord) -> None:

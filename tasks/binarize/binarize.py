@@ -94,9 +94,7 @@ def binarize(
 def _check_inputs(sources: Sequence[SourceInput]) -> None:
     names = [source.name for source in sources]
     problems = [f"two sources are called {name!r}" for name in sorted(set(names)) if names.count(name) > 1]
-    problems += [
-        f"source {source.name!r} has no document files" for source in sources if not source.documents
-    ]
+    problems += [f"source {source.name!r} has no document files" for source in sources if not source.documents]
     if not sources:
         problems.append("there is no source")
     if problems:
@@ -110,9 +108,7 @@ def _shards(
     shards = []
     for source in sources:
         of_source = []
-        files = [
-            file for uri in source.documents for file in (expand_glob(uri) if source.external else [uri])
-        ]
+        files = [file for uri in source.documents for file in (expand_glob(uri) if source.external else [uri])]
         for number, uri in enumerate(files):
             key = f"{source.name}.{number:05d}"
             argument = BinarizeShard(
@@ -145,9 +141,7 @@ def _check_splits(
         mine = [number for number, source in enumerate(sources) if source.language == language]
         if any(selections[number].validation.any() for number in mine):
             continue
-        candidates = [
-            int(rows[number].split_hashes.min()) for number in mine if len(rows[number].split_hashes)
-        ]
+        candidates = [int(rows[number].split_hashes.min()) for number in mine if len(rows[number].split_hashes)]
         if not candidates:
             problems.append(f"language {language!r} has no document at all: check the files of its sources")
             continue

@@ -32,9 +32,7 @@ class SourceConfig(BaseModel):
     @model_validator(mode="after")
     def _corpus_has_no_documents(self) -> SourceConfig:
         if self.name == CORPUS and self.documents is not None:
-            raise ValueError(
-                f"source {CORPUS!r} is what this run curates: remove `documents` or give it another name"
-            )
+            raise ValueError(f"source {CORPUS!r} is what this run curates: remove `documents` or give it another name")
         if self.name != CORPUS and self.documents is None:
             raise ValueError(f"source {self.name!r} needs `documents` (only {CORPUS!r} has none)")
         return self

@@ -58,16 +58,12 @@ def read_rows(out: str, keys: Sequence[str]) -> PartRows:
     """The hashes of all documents in a source's parts."""
     ids, texts, splits = [], [], []
     for key in keys:
-        for batch in read_documents(
-            join(out, f"{part_path(key)}.parquet"), ["id", "text_hash", "split_hash"]
-        ):
+        for batch in read_documents(join(out, f"{part_path(key)}.parquet"), ["id", "text_hash", "split_hash"]):
             ids.append(_hashes(batch.column("id")))
             texts.append(_hashes(batch.column("text_hash")))
             splits.append(batch.column("split_hash").to_numpy())
     none = np.empty((0, 2), np.uint64)
-    return PartRows(
-        np.concatenate([none, *ids]), np.concatenate([none, *texts]), np.concatenate([none[:, 0], *splits])
-    )
+    return PartRows(np.concatenate([none, *ids]), np.concatenate([none, *texts]), np.concatenate([none[:, 0], *splits]))
 
 
 def _hashes(column: pa.Array) -> np.ndarray:
@@ -83,9 +79,7 @@ def select(sources: Sequence[PartRows], threshold: int) -> list[Selection]:
     """
     first = [_first_of_each(rows.text_hashes) for rows in sources]
     held_out = [kept & (rows.split_hashes < threshold) for rows, kept in zip(sources, first, strict=True)]
-    texts_held_out = np.concatenate(
-        [rows.text_hashes[mask] for rows, mask in zip(sources, held_out, strict=True)]
-    )
+    texts_held_out = np.concatenate([rows.text_hashes[mask] for rows, mask in zip(sources, held_out, strict=True)])
     selections = []
     for rows, kept, validation in zip(sources, first, held_out, strict=True):
         elsewhere = kept & ~validation & _contained(rows.text_hashes, texts_held_out)
@@ -120,9 +114,7 @@ def merge_source(
     for split in SPLITS:
         keep = selection.train if split == "train" else selection.validation
         tokens = _merge_tokens(out, token_prefix(name, split), keys, keep, dtype)
-        rows, num_bytes = _merge_rows(
-            out, document_rows_path(name, split), keys, keep, with_text=split != "train"
-        )
+        rows, num_bytes = _merge_rows(out, document_rows_path(name, split), keys, keep, with_text=split != "train")
         splits[split] = TokenSplit(
             documents=tokens.num_documents,
             tokens=tokens.num_tokens,
@@ -134,9 +126,7 @@ def merge_source(
     return TokenSource(name, language, splits), files
 
 
-def _merge_tokens(
-    out: str, prefix: str, keys: Sequence[str], keep: np.ndarray, dtype: np.dtype
-) -> TokenWriter:
+def _merge_tokens(out: str, prefix: str, keys: Sequence[str], keep: np.ndarray, dtype: np.dtype) -> TokenWriter:
     at = 0
     with TokenWriter(out, prefix, dtype) as writer:
         for key in keys:
@@ -165,7 +155,5 @@ def _merge_rows(
                 yield kept
 
     schema = pa.schema([PART_SCHEMA.field(name) for name in columns])
-    entry = write_parquet(
-        out, path, kept_rows(), schema, TEXT_ROWS_PER_GROUP if with_text else ROWS_PER_GROUP
-    )
+    entry = write_parquet(out, path, kept_rows(), schema, TEXT_ROWS_PER_GROUP if with_text else ROWS_PER_GROUP)
     return entry, num_bytes

@@ -16,6 +16,7 @@ class DeduplicateConfig(BaseModel):
     bands: int = Field(40, ge=1, le=512, description="LSH bands; two documents that share one are near-duplicates")
     rows: int = Field(20, ge=1, le=128, description="hashes in a band; the S-curve's middle is (1/bands)^(1/rows)")
     survivor: Literal["newest"] = Field(
-        "newest", description="what a cluster keeps: the newest crawl, then the longest text, then the smallest id"
+        "newest",
+        description="what a cluster keeps: the newest crawl, then the longest text, then the smallest id",
     )
     signatures: Literal["datasketch"] = Field("datasketch", description="library that computes MinHash signatures")

@@ -147,7 +147,9 @@ def write_shard(shard: WriteShard) -> ShardRecord:
         first = shard.first
         for batch in read_documents(shard.documents):
             span = range(first, first + batch.num_rows)
-            rows.extend(_fate(row, url, decisions, ids) for row, url in zip(span, batch.column("url").to_pylist(), strict=True))
+            rows.extend(
+                _fate(row, url, decisions, ids) for row, url in zip(span, batch.column("url").to_pylist(), strict=True)
+            )
             chosen = batch.filter(pa.array(kept[first : first + batch.num_rows]))
             counts["kept"] += chosen.num_rows
             counts["characters"] += sum(chosen.column("num_characters").to_pylist())
@@ -207,7 +209,12 @@ def _decisions_uri(out: str) -> str:
 
 def _pack(decisions: Decisions, ids: list[bytes]) -> bytes:
     batch = pa.RecordBatch.from_arrays(
-        [pa.array(decisions.survivor), pa.array(decisions.twin), pa.array(decisions.exact), pa.array(ids, pa.binary(16))],
+        [
+            pa.array(decisions.survivor),
+            pa.array(decisions.twin),
+            pa.array(decisions.exact),
+            pa.array(ids, pa.binary(16)),
+        ],
         names=["survivor", "twin", "exact", "id"],
     )
     sink = pa.BufferOutputStream()

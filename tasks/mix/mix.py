@@ -82,15 +82,11 @@ def mix(
 def _chosen(binarized: str, weights: Mapping[str, float]) -> list[TokenSource]:
     known = {source.name: source for source in read_catalog(binarized)}
     if missing := [name for name in weights if name not in known]:
-        raise ValueError(
-            f"mix: no tokens of {missing} in {binarized}, only of {sorted(known)}: run binarize again"
-        )
+        raise ValueError(f"mix: no tokens of {missing} in {binarized}, only of {sorted(known)}: run binarize again")
     return [known[name] for name in weights]
 
 
-def _check_budget(
-    sources: Sequence[TokenSource], shares: Sequence[float], budget: int, max_epochs: float
-) -> None:
+def _check_budget(sources: Sequence[TokenSource], shares: Sequence[float], budget: int, max_epochs: float) -> None:
     """No source is asked for more than `max_epochs` times its tokens.
 
     Raises:
@@ -123,9 +119,7 @@ def _check_budget(
 def _held_out(sources: Sequence[TokenSource], weights: Sequence[float]) -> list[tuple[TokenSource, float]]:
     """Sources that hold out anything, with their weights."""
     held_out = [
-        (source, weight)
-        for source, weight in zip(sources, weights, strict=True)
-        if source.splits["validation"].tokens
+        (source, weight) for source, weight in zip(sources, weights, strict=True) if source.splits["validation"].tokens
     ]
     if not held_out:
         raise ValueError(

@@ -83,9 +83,7 @@ def test_samples_equal_megatrons_blend(shared_data: Path, tmp_path: Path) -> Non
         np.testing.assert_array_equal([mixture[i].tokens for i in range(len(expected))], expected)
 
 
-def test_samples_equal_megatrons_blend_of_three_sources_over_many_epochs(
-    shared_data: Path, tmp_path: Path
-) -> None:
+def test_samples_equal_megatrons_blend_of_three_sources_over_many_epochs(shared_data: Path, tmp_path: Path) -> None:
     sources = oracle_sources(shared_data, ["ja", "en", "tiny"], [120, 37, 3])
     weights = [0.8832746, 0.0167254, 0.1]
     uri = write_mixture(str(tmp_path), sources, weights, samples={"train": 1000}, seq_len=32)
@@ -94,9 +92,7 @@ def test_samples_equal_megatrons_blend_of_three_sources_over_many_epochs(
     np.testing.assert_array_equal([mixture[i].tokens for i in range(64)], expected)
     assert [source.samples for source in mixture.plan.sources] == [883, 17, 100]
     for number, source in enumerate(("src0", "src1", "src2")):
-        expected = oracle_tokens(
-            shared_data, f"blend_swallow7.train.{source}.tokens_first{34 if number == 1 else 64}"
-        )
+        expected = oracle_tokens(shared_data, f"blend_swallow7.train.{source}.tokens_first{34 if number == 1 else 64}")
         mine = [sample.tokens for sample in (mixture[i] for i in range(1000)) if sample.source == number]
         np.testing.assert_array_equal(mine[:64], expected[: len(mine)])
 
@@ -144,9 +140,7 @@ def test_a_sample_is_traced_to_its_documents(tmp_path: Path) -> None:
         source = SOURCES[trace.source]
         spans = [source.train[span.row][span.offset : span.offset + span.length] for span in trace.spans]
         assert [token for span in spans for token in span] == mixture[i].tokens.tolist()
-        assert mixture.document_ids(trace) == [
-            document_id_of(source.name, "train", span.row) for span in trace.spans
-        ]
+        assert mixture.document_ids(trace) == [document_id_of(source.name, "train", span.row) for span in trace.spans]
 
 
 @pytest.mark.parametrize(
@@ -247,18 +241,14 @@ def test_a_plan_edited_by_hand_is_refused(tmp_path: Path) -> None:
 
 def test_token_files_made_anew_are_refused(tmp_path: Path) -> None:
     uri = write_mixture(str(tmp_path))
-    write_sources(
-        str(tmp_path / "binarize" / "b-1"), [replace(SOURCES[0], train=SOURCES[0].train[:-1]), SOURCES[1]]
-    )
+    write_sources(str(tmp_path / "binarize" / "b-1"), [replace(SOURCES[0], train=SOURCES[0].train[:-1]), SOURCES[1]])
     with pytest.raises(ValueError, match="the token files were changed; run binarize and mix again"):
         Mixture.open(uri)
 
 
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     uri = write_mixture(str(tmp_path), samples={"train": 10})
-    with pytest.raises(
-        ValueError, match=r"no split 'validation', only \['train'\]; set mix.validation_tokens above 0"
-    ):
+    with pytest.raises(ValueError, match=r"no split 'validation', only \['train'\]; set mix.validation_tokens above 0"):
         Mixture.open(uri, "validation")
     with pytest.raises(FileNotFoundError):
         Mixture.open(str(tmp_path / "mix" / "nowhere"))

@@ -180,9 +180,7 @@ def test_every_prefix_of_a_blend_is_the_blend_of_that_size() -> None:
         assert (blend(weights, size)[0] == whole[:size]).all()
 
 
-@pytest.mark.parametrize(
-    "weights", [[9, 1], [0.9, 0.1], SWALLOW, [1], [1, 1, 1], [0.9999, 0.0001], [5e9, 5e9]]
-)
+@pytest.mark.parametrize("weights", [[9, 1], [0.9, 0.1], SWALLOW, [1], [1, 1, 1], [0.9999, 0.0001], [5e9, 5e9]])
 def test_shares_are_met_within_a_sample_and_a_bit_at_every_position(weights: list[float]) -> None:
     shares = normalised(weights)
     sources, samples = blend(shares, 5000)

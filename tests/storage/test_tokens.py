@@ -17,9 +17,7 @@ from storage.uri import exists, sha256
 DOCUMENTS = [[5, 6, 7, 2], [], [9], list(range(100, 180)), []]
 
 
-def write(
-    folder: Path | str, documents: list[list[int]], dtype: str = "<u2", prefix: str = "ja/train"
-) -> TokenWriter:
+def write(folder: Path | str, documents: list[list[int]], dtype: str = "<u2", prefix: str = "ja/train") -> TokenWriter:
     with TokenWriter(str(folder), prefix, np.dtype(dtype)) as writer:
         for document in documents:
             writer.add_document(document)

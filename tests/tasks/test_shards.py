@@ -89,6 +89,9 @@ def test_a_dask_cluster_gives_the_same(tmp_path: Path) -> None:
         executor = ExecutorConfig(kind="dask", address=cluster.scheduler_address)
         by_dask = map_shards(write_square, shards(tmp_path / "d", range(4)), out=str(tmp_path / "d"), executor=executor)
     here = map_shards(
-        write_square, shards(tmp_path / "p", range(4)), out=str(tmp_path / "p"), executor=ExecutorConfig(workers=1)
+        write_square,
+        shards(tmp_path / "p", range(4)),
+        out=str(tmp_path / "p"),
+        executor=ExecutorConfig(workers=1),
     )
     assert by_dask == here

@@ -69,9 +69,7 @@ def test_what_is_read_is_kept_or_counted(run: Run) -> None:
     assert counts["documents_web-en_read"] == 84
     assert counts["documents_notes_read"] == 33
     for source in ("corpus", "web-en", "notes"):
-        dropped = [
-            counts[f"documents_{source}_{why}"] for why in ("empty", "duplicate", "held_out_elsewhere")
-        ]
+        dropped = [counts[f"documents_{source}_{why}"] for why in ("empty", "duplicate", "held_out_elsewhere")]
         kept = [counts[f"documents_{source}_{split}"] for split in SPLITS]
         assert sum(dropped) + sum(kept) == counts[f"documents_{source}_read"]
         assert dropped == {"corpus": [0, 0, 0], "web-en": [2, 2, 0], "notes": [0, 0, 2]}[source]
@@ -102,9 +100,7 @@ def test_documents_stand_in_order_with_what_the_policy_puts_around(run: Run, tok
 def test_rows_name_the_documents(run: Run, inputs: list[SourceInput], tokenizer: str) -> None:
     encoder = load_encoder(tokenizer)
     for split in SPLITS:
-        mine = [
-            number for number in range(90) if is_validation(corpus_id(number), 0.2) == (split == "validation")
-        ]
+        mine = [number for number in range(90) if is_validation(corpus_id(number), 0.2) == (split == "validation")]
         assert run.ids("corpus", split) == [corpus_id(number) for number in mine]
         table = pq.read_table(f"{run.out}/{document_rows_path('corpus', split)}")
         assert table.column("num_bytes").to_pylist() == [len(ja(number).encode()) for number in mine]
@@ -146,9 +142,7 @@ def test_the_catalog_describes_the_files(run: Run) -> None:
     assert not (Path(run.out) / "_parts").exists()
 
 
-def test_one_worker_leaves_the_same_files(
-    run: Run, inputs: list[SourceInput], tokenizer: str, tmp_path: Path
-) -> None:
+def test_one_worker_leaves_the_same_files(run: Run, inputs: list[SourceInput], tokenizer: str, tmp_path: Path) -> None:
     alone = binarize(inputs, tokenizer, CONFIG, out=str(tmp_path), executor=ExecutorConfig(workers=1))
     assert content_digest(alone.files) == content_digest(run.outcome.files)
     assert alone.counts == run.outcome.counts
@@ -180,9 +174,7 @@ def test_resumed_equals_undisturbed(run: Run, tokenizer: str, tmp_path: Path) ->
     assert content_digest(resumed.files) == content_digest(run.outcome.files)
 
 
-def test_a_language_without_a_held_out_document_says_which_ratio_would_do(
-    tokenizer: str, tmp_path: Path
-) -> None:
+def test_a_language_without_a_held_out_document_says_which_ratio_would_do(tokenizer: str, tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "corpus", "part-0", range(5))
     source = [SourceInput("corpus", "ja", (shard,))]
     config = BinarizeConfig(validation_ratio=0.0001)
@@ -253,7 +245,5 @@ def test_broken_unicode_names_the_document(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(shard_module, "_encoder", lambda folder: CodePoints(0x110000))
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "雲\\ud800雀"}\n')
-    with pytest.raises(
-        ValueError, match=r"a\.jsonl: document [0-9a-f]{32} is not valid Unicode at character 1"
-    ):
+    with pytest.raises(ValueError, match=r"a\.jsonl: document [0-9a-f]{32} is not valid Unicode at character 1"):
         binarize_shard(shard_of(tmp_path, str(path)))

@@ -10,9 +10,7 @@ from tasks.binarize.config import BinarizeConfig, SourceConfig
 
 def test_a_run_file_as_documented() -> None:
     corpus = SourceConfig(name="corpus", language="ja", weight=0.9)
-    web = SourceConfig(
-        name="web-en", language="en", weight=0.1, documents=["../shared/data/text/en.jsonl.gz"]
-    )
+    web = SourceConfig(name="web-en", language="en", weight=0.1, documents=["../shared/data/text/en.jsonl.gz"])
     assert (corpus.documents, web.weight) == (None, 0.1)
     assert 0 < BinarizeConfig().validation_ratio < 0.1
 

@@ -41,9 +41,7 @@ def test_texts_that_share_half_a_hash_are_different_texts() -> None:
 
 def test_every_document_has_one_fate() -> None:
     random = np.random.default_rng(5)
-    sources = [
-        rows(*zip(random.integers(0, 60, 200), random.integers(0, 500, 200), strict=True)) for _ in range(3)
-    ]
+    sources = [rows(*zip(random.integers(0, 60, 200), random.integers(0, 500, 200), strict=True)) for _ in range(3)]
     for selection, source in zip(select(sources, THRESHOLD), sources, strict=True):
         fates = [selection.train, selection.validation, selection.duplicate, selection.held_out_elsewhere]
         assert (np.sum(fates, axis=0) == 1).all()

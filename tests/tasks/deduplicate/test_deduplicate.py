@@ -24,7 +24,23 @@ ONE = ExecutorConfig(workers=1)
 def sentences(seed: int, number: int = 60) -> str:
     """Japanese-looking text without repeats, different for each seed."""
     rng = random.Random(seed)
-    words = ["雲雀", "野原", "春風", "朝霧", "歌声", "丘", "川辺", "麦畑", "青空", "巣", "羽", "旅人", "古道", "村", "鐘"]
+    words = [
+        "雲雀",
+        "野原",
+        "春風",
+        "朝霧",
+        "歌声",
+        "丘",
+        "川辺",
+        "麦畑",
+        "青空",
+        "巣",
+        "羽",
+        "旅人",
+        "古道",
+        "村",
+        "鐘",
+    ]
     verbs = ["渡る", "響く", "昇る", "眠る", "揺れる", "光る", "消える", "流れる", "集う", "笑う"]
     return "\n".join(
         f"{rng.choice(words)}の{rng.choice(words)}に{rng.choice(words)}が{rng.randint(1, 999)}回{rng.choice(verbs)}。"
@@ -55,11 +71,24 @@ def test_the_newest_of_copies_survives_and_every_drop_names_its_twin(tmp_path: P
     shards = [
         write_shard(tmp_path, "a", [("CC-MAIN-2020-05", sentences(1)), ("CC-MAIN-2020-05", sentences(2))]),
         write_shard(
-            tmp_path, "b", [("CC-MAIN-2023-50", edited), ("CC-MAIN-2023-50", "  " + sentences(2) + "\n"), ("unknown", "短文")]
+            tmp_path,
+            "b",
+            [
+                ("CC-MAIN-2023-50", edited),
+                ("CC-MAIN-2023-50", "  " + sentences(2) + "\n"),
+                ("unknown", "短文"),
+            ],
         ),
     ]
     outcome = deduplicate(shards, DeduplicateConfig(), out=str(tmp_path / "out"), executor=ONE)
-    counts = {"documents": 5, "kept": 3, "dropped": 2, "exact_duplicates": 1, "near_duplicates": 1, "clusters": 2}
+    counts = {
+        "documents": 5,
+        "kept": 3,
+        "dropped": 2,
+        "exact_duplicates": 1,
+        "near_duplicates": 1,
+        "clusters": 2,
+    }
     assert counts.items() <= outcome.counts.items()
     assert kept_ids(tmp_path / "out") == {document_id("b", number) for number in range(3)}
     rows = {row.id: row for path in "ab" for row in read_full(str(tmp_path / "out" / "ledger" / f"{path}.parquet"))}

@@ -44,9 +44,7 @@ def run(
     binarized, out = str(root / "binarize" / "b-1"), str(root / "mix" / "m-1")
     write_sources(binarized, sources)
     settings = MixConfig(**{"train_tokens": 8000, "validation_tokens": 320, **config})  # type: ignore[arg-type]
-    outcome = mix(
-        binarized, weights, settings, seq_len=SEQ_LEN, seed=seed, out=out, global_batch=global_batch
-    )
+    outcome = mix(binarized, weights, settings, seq_len=SEQ_LEN, seed=seed, out=out, global_batch=global_batch)
     return out, outcome
 
 
@@ -112,9 +110,7 @@ def test_a_source_that_runs_out_says_how_much_is_missing_and_what_fits(tmp_path:
     with pytest.raises(ValueError, match="runs out") as caught:
         run(tmp_path, {"corpus": 0.5, "web-en": 0.5}, train_tokens=32_000, max_epochs=2)
     message = str(caught.value)
-    assert (
-        "source 'web-en' runs out: 0.5 of 32,000 tokens is 16,000, and it has 2,500, 6.40 epochs" in message
-    )
+    assert "source 'web-en' runs out: 0.5 of 32,000 tokens is 16,000, and it has 2,500, 6.40 epochs" in message
     assert "mix.max_epochs is 2; 11,000 tokens are missing (a share of at most 0.1562 would fit)" in message
     assert "'corpus'" not in message
     assert "train_tokens may be at most 10,000" in message
@@ -134,9 +130,7 @@ def test_unknown_sources_are_named(tmp_path: Path) -> None:
         run(tmp_path, {"corpus": 0.9, "arxiv": 0.1})
 
 
-def test_validation_reads_held_out_documents_at_most_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_validation_reads_held_out_documents_at_most_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         out, outcome = run(tmp_path, validation_tokens=80_000)
     assert "instead of 5000" in caplog.text
@@ -171,9 +165,7 @@ def test_validation_can_be_left_out(tmp_path: Path) -> None:
     assert not any("validation" in entry.path for entry in outcome.files)
 
 
-@pytest.mark.parametrize(
-    "fields", [{"train_tokens": 0}, {"validation_tokens": -1}, {"max_epochs": 0}, {"epochs": 1}]
-)
+@pytest.mark.parametrize("fields", [{"train_tokens": 0}, {"validation_tokens": -1}, {"max_epochs": 0}, {"epochs": 1}])
 def test_config_mistakes_are_refused(fields: dict) -> None:
     with pytest.raises(ValidationError):
         MixConfig(**fields)

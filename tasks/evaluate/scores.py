@@ -1,0 +1,116 @@
+"""From per-example rows to scores: values, intervals, and each model beside the base.
+
+In: the example rows of `bits_per_byte` and `probe`; out: score rows, one per (model, task, metric,
+language, category), as `scores.jsonl` holds them, and the table of a few headline figures that a terminal
+or a page shows. Category None is all of a language. Differences are model minus base, paired on the same
+examples (`tasks.evaluate.intervals`); `relative` is the difference divided by the base's value.
+
+    rows = score_rows({"base": {"bits_per_byte": [...]}, "trained": {...}}, config, seed=7)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.intervals import Estimate, Floats, paired_difference, ratio_estimate, resample_weights
+
+BASE = "base"
+TASK_VERSION = 1
+
+ExampleRows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric is a sum over examples of one column, divided by that of another (None: by their number)."""
+
+    name: str
+    unit: str
+    numerator: str
+    denominator: str | None = None
+
+
+METRICS: Mapping[str, tuple[Metric, ...]] = {
+    "bits_per_byte": (Metric("bits_per_byte", "bits/byte", "bits", "bytes"),),
+    "hibari_probe": (
+        Metric("accuracy", "share", "score"),
+        Metric("accuracy_per_byte", "share", "score_per_byte"),
+        Metric("margin", "bits/byte", "margin"),
+    ),
+}
+
+
+def score_rows(
+    examples: Mapping[str, Mapping[str, ExampleRows]], config: EvaluateConfig, *, seed: int
+) -> list[dict[str, Any]]:
+    """All scores of all models; `examples` is model -> task -> rows, the same examples in the same order."""
+    rows = []
+    for model, tasks in examples.items():
+        for task, own in tasks.items():
+            base = examples[BASE][task]
+            assert [row["id"] for row in own] == [row["id"] for row in base], f"{task}: {model} saw other examples"
+            for language, category, chosen in _groups(own):
+                name = f"{task}/{language}/{category or ''}"
+                weights = resample_weights(len(chosen), config.resamples, seed=seed, name=name)
+                for metric in METRICS[task]:
+                    ours, theirs = _columns(metric, own, chosen), _columns(metric, base, chosen)
+                    estimate = ratio_estimate(*ours, weights, confidence=config.confidence)
+                    row: dict[str, Any] = {
+                        "model": model,
+                        "task": task,
+                        "task_version": TASK_VERSION,
+                        "profile": config.profile,
+                        "backend": f"transformers-{config.dtype}",
+                        "metric": metric.name,
+                        "unit": metric.unit,
+                        "language": language,
+                        "category": category,
+                        "n": len(chosen),
+                        **_fields(estimate, "value", "ci_low", "ci_high"),
+                    }
+                    if model != BASE:
+                        paired = paired_difference(ours, theirs, weights, confidence=config.confidence)
+                        row |= _fields(paired, "difference", "difference_low", "difference_high")
+                        before = estimate.value - paired.value
+                        row["relative"] = round(paired.value / before, 6) if before else None
+                    rows.append(row)
+    return rows
+
+
+def headline_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Model -> figures over whole languages: `ja_bits_per_byte`, `probe_ja_accuracy`, `probe_ja_margin`..."""
+    table: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        if row["category"] is None:
+            name = f"{row['language']}_{row['metric']}"
+            table[row["model"]][name if row["task"] == "bits_per_byte" else f"probe_{name}"] = row["value"]
+    return dict(table)
+
+
+def _groups(rows: ExampleRows) -> Iterator[tuple[str, str | None, list[int]]]:
+    """(language, category, indices of its rows); category None is the whole language."""
+    groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        groups[row["language"], None].append(index)
+        if "category" in row:
+            groups[row["language"], row["category"]].append(index)
+    for (language, category), chosen in groups.items():
+        yield language, category, chosen
+
+
+def _columns(metric: Metric, rows: ExampleRows, chosen: Sequence[int]) -> tuple[Floats, Floats]:
+    numerators = np.array([rows[index][metric.numerator] for index in chosen], np.float64)
+    if metric.denominator is None:
+        return numerators, np.ones_like(numerators)
+    return numerators, np.array([rows[index][metric.denominator] for index in chosen], np.float64)
+
+
+def _fields(estimate: Estimate, *names: str) -> dict[str, float | None]:
+    values = (estimate.value, estimate.low, estimate.high)
+    return {name: None if value is None else round(value, 6) for name, value in zip(names, values, strict=True)}

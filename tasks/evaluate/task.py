@@ -1,0 +1,52 @@
+"""Evaluate in Prefect: base, initialised and trained model and held-out text in, scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from storage.uri import join
+from tasks.evaluate.config import EvaluateConfig
+from tasks.progress import report_progress
+from tasks.stage import StagePlan, StageRecord, execute
+from tasks.task import stage_task
+
+
+@stage_task
+def evaluate(
+    plan: StagePlan,
+    config: EvaluateConfig,
+    base_model: str | None,
+    languages: Mapping[str, str],
+    seed: int,
+    base: StageRecord,
+    tokens: StageRecord,
+    model: StageRecord,
+) -> StageRecord:
+    """Score the base beside its descendants.
+
+    Args:
+        base_model: folder of the base model; None where the run made it (then it lies beside the initialised one).
+        languages: source name -> language, of the held-out texts.
+    """
+    from storage.artifact import Outcome
+    from storage.documents import read_texts
+    from tasks.evaluate.evaluate import evaluate as evaluate_models
+
+    def work(out: str) -> Outcome:
+        texts: dict[str, list[tuple[bytes, str]]] = {}
+        for source, language in languages.items():
+            texts.setdefault(language, []).extend(read_texts(join(tokens.uri, source, "validation.parquet")))
+        models = {
+            "base": base_model or join(base.uri, "base"),
+            "initialized": join(base.uri, "model"),
+            "trained": model.uri,
+        }
+        progress = partial(_report, "evaluate")
+        return evaluate_models(models, texts, config, out=out, seed=seed, progress=progress)
+
+    return execute(plan, work, needs=[base, tokens, model])
+
+
+def _report(stage: str, done: int, total: int, note: str) -> None:
+    report_progress(stage, done, total, "tokens", note)

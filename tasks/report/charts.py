@@ -1,0 +1,145 @@
+"""Charts as inline SVG: the learning curve, and scores with their intervals.
+
+In: plain numbers. Out: an `<svg>` element for an HTML page: text stays text in the page's own font, colours are CSS
+variables of the page (so a dark page has dark charts), and nothing refers to anything outside. The same numbers give the
+same bytes: ids are hashed with a fixed salt and no date is written. Drawn by matplotlib, laid out with the DejaVu Sans
+that it ships, so that the machine's fonts do not matter.
+
+    svg = learning_curve([1, 2, 3], {"Japanese": [3.1, 2.9, 2.8]}, [0.1, 0.2, 0.1])
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from tasks.report.formats import scientific
+
+Values = Sequence[float | None]
+
+WIDTH = 5.6  # inches; 72 units of the SVG each
+# Light colours as drawn, and the page's variable that takes their place.
+_INK, _MUTED, _GRID = "#1d2329", "#5b6570", "#dde2e7"
+_SERIES = ("#0b62c4", "#b8500a", "#2b7a4b", "#7a3fb0")
+_VARIABLES = {
+    _INK: "--ink",
+    _MUTED: "--muted",
+    _GRID: "--grid",
+    **{color: f"--series-{number}" for number, color in enumerate(_SERIES, 1)},
+}
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.edgecolor": _MUTED,
+    "axes.labelcolor": _MUTED,
+    "axes.titlecolor": _INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+def learning_curve(steps: Sequence[int], losses: Mapping[str, Values], lr: Values) -> str:
+    """Loss of each language over the steps, and the learning rate below it.
+
+    Each language has its single points, faint, and their running mean over a twentieth of the steps.
+    """
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": "learning curve"}):
+        figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        for color, (name, values) in zip(cycle(_SERIES), losses.items(), strict=False):
+            known = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
+            if known:
+                at, ys = zip(*known, strict=True)
+                above.plot(
+                    at, ys, linestyle="none", marker=".", markersize=4, markeredgewidth=0, color=color, alpha=0.4
+                )
+                above.plot(at, running_mean(ys, max(1, len(steps) // 20)), color=color, label=name)
+        above.set_ylabel("loss, nats per token")
+        if losses:
+            above.legend(
+                loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=min(3, len(losses))
+            )  # above: it hides nothing
+        known_lr = [(step, value) for step, value in zip(steps, lr, strict=True) if value is not None]
+        if known_lr:
+            below.plot(*zip(*known_lr, strict=True), color=_MUTED)
+        below.set_ylabel("learning rate")
+        below.set_xlabel("optimizer step")
+        below.set_ylim(bottom=0)
+        below.yaxis.set_major_locator(MaxNLocator(3))
+        below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: scientific(value)))
+        below.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        return _inline_svg(figure, "Loss per language and learning rate over the optimizer steps")
+
+
+def intervals(panels: Sequence[tuple[str, Sequence[tuple[str, float, float | None, float | None]]]]) -> str:
+    """Scores side by side: for each panel (title) a row per model, a dot at its value and a line over its interval.
+
+    Args:
+        panels: (title with unit, rows of (model, value, low, high)).
+    """
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": "scores", "axes.grid.axis": "x", "axes.spines.left": False}):
+        rows = sum(len(scores) for _, scores in panels)
+        figure = Figure(figsize=(WIDTH, 0.34 * rows + 0.8 * len(panels)), layout="constrained")
+        figure.get_layout_engine().set(h_pad=0.1)  # a title belongs to the panel below it
+        axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[len(scores) + 0.6 for _, scores in panels])
+        for panel, (title, scores) in zip(axes[:, 0], panels, strict=True):
+            _draw_intervals(panel, title, scores)
+        return _inline_svg(figure, "Scores of each model with their intervals")
+
+
+def _draw_intervals(axes: Axes, title: str, scores: Sequence[tuple[str, float, float | None, float | None]]) -> None:
+    colors = {"base": _MUTED, "initialized": _SERIES[1], "trained": _SERIES[0]}
+    for row, (model, value, low, high) in enumerate(scores):
+        color = colors.get(model, _SERIES[3])
+        if low is not None and high is not None:
+            axes.plot([low, high], [row, row], color=color, linewidth=2.5, solid_capstyle="round")
+        axes.plot([value], [row], color=color, marker="o", markersize=7)
+    axes.set_title(title)
+    axes.set_yticks(range(len(scores)), [model for model, *_ in scores])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(scores) - 0.4, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """The mean of each value and the `window - 1` before it, of fewer at the beginning."""
+    return [sum(part) / len(part) for end in range(1, len(values) + 1) if (part := values[max(0, end - window) : end])]
+
+
+def _inline_svg(figure: Figure, label: str) -> str:
+    """The figure as an SVG element that takes its size, font and colours from the page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    view_box = re.search(r'viewBox="[^"]+"', svg)
+    assert view_box, "matplotlib writes a viewBox"
+    body = svg[svg.index(">") + 1 :]
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*">', "<g>", body)  # two charts on one page would share these names
+    body = re.sub(r"font-family: [^;\"]+", "font-family: inherit", body)
+    for color, variable in _VARIABLES.items():
+        body = body.replace(color, f"var({variable})")
+    return f'<svg role="img" aria-label="{label}" {view_box[0]}>{body}'

@@ -1,0 +1,17 @@
+"""Report in Prefect: everything the run made in, one HTML page out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.stage import StagePlan, StageRecord, execute
+from tasks.task import stage_task
+
+
+@stage_task
+def report(plan: StagePlan, run: Mapping[str, Any], stages: Sequence[StageRecord]) -> StageRecord:
+    from tasks.report.report import build_report
+
+    artifacts = {record.stage: record.uri for record in stages}
+    return execute(plan, lambda out: build_report(artifacts, dict(run), out=out), needs=stages)

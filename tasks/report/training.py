@@ -1,0 +1,156 @@
+"""The report's training sections: the mixture, the learning curve, and what was proven before the first step.
+
+In: the manifests of binarize, mix, train and export, and the trainer's `metrics.jsonl` and `start_checks.json`. Out:
+JSON-like facts. A long run's curve is thinned to at most `MAX_POINTS` points, each the mean of its stretch of steps.
+
+    facts = training(made, run)
+    facts["curve"]["losses"]["ja"]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
+from typing import Any
+
+from tasks.report.artifacts import RunArtifacts
+from tasks.report.formats import scientific, words
+
+MAX_POINTS = 400
+METRICS = "metrics.jsonl"
+START_CHECKS = "start_checks.json"
+_SETTINGS = (
+    "seq_len", "global_batch", "micro_batch", "lr", "min_lr", "warmup_steps", "schedule", "dtype", "beta1", "beta2",
+    "weight_decay", "clip_norm", "parallel", "launcher",
+)  # fmt: skip
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def mixture(made: RunArtifacts) -> dict[str, Any]:
+    """Asked and achieved shares, tokens and epochs per source, and what the token files hold."""
+    splits = made.detail("mix", "splits") or {}
+    held = {source.get("name"): source for source in made.detail("binarize", "sources") or []}
+    sources = []
+    for name, source in held.items():
+        row = {key: source.get(key) for key in ("language", "read", "empty", "duplicate", "held_out_elsewhere")}
+        for split, described in (source.get("splits") or {}).items():
+            row |= {f"{split}_{what}": described.get(what) for what in ("documents", "tokens", "bytes")}
+        tokens, size = row.get("train_tokens"), row.get("train_bytes")
+        sources.append({"name": name, **row, "bytes_per_token": size / tokens if tokens and size else None})
+    return {
+        "tokens": made.count("mix", "tokens"),
+        "samples": made.count("mix", "samples"),
+        "validation_tokens": made.count("mix", "validation_tokens"),
+        "seq_len": made.detail("mix", "seq_len"),
+        "splits": [
+            {"name": name, **{key: split.get(key) for key in ("num_samples", "digest", "max_deviation_samples")},
+             "sources": [_planned(source) for source in split.get("sources") or []]}
+            for name, split in splits.items()
+        ],
+        "sources": sources,
+        "vocab_size": made.detail("binarize", "vocab_size"),
+        "dtype": made.detail("binarize", "dtype"),
+    }  # fmt: skip
+
+
+def _planned(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: source.get(key)
+        for key in ("name", "language", "weight", "achieved", "tokens", "available_tokens", "epochs")
+    }
+
+
+def training(made: RunArtifacts) -> dict[str, Any]:
+    """Counts, settings, speed, losses at both ends, and the curve."""
+    rows = [row for row in made.json_lines("train", METRICS) if row.get("step") is not None]
+    manifest = made.manifests.get("train")
+    curve = learning_curve(rows)
+    edge = max(1, len(rows) // 20)
+    settings = {**manifest.literals, **manifest.recorded} if manifest else {}
+    return {
+        **{name: made.count("train", name) for name in ("steps", "tokens", "samples")},
+        "seconds": manifest.seconds if manifest else None,
+        "tokens_per_second": _median(rows, "tokens_per_second"),
+        "step_seconds": _median(rows, "step_seconds"),
+        "grad_norm": _median(rows, "grad_norm"),
+        "memory_gib": max((row["memory_gib"] for row in rows if row.get("memory_gib") is not None), default=None),
+        "tflops": {
+            name: _median([row.get("tflops") or {} for row in rows], name) for name in (rows[-1].get("tflops") or {})
+        }
+        if rows
+        else {},
+        "edge_steps": edge,
+        "losses": [
+            {
+                "language": name,
+                **_ends("loss", _by_language(rows, "language_loss", name), edge),
+                **_ends("bits_per_byte", _by_language(rows, "bits_per_byte", name), edge),
+            }
+            for name in curve["losses"]
+        ],
+        "curve": curve,
+        "settings": [
+            {"label": words(name), "value": _setting(settings[name])} for name in _SETTINGS if name in settings
+        ],
+    }
+
+
+def learning_curve(rows: Rows) -> dict[str, Any]:
+    """Steps, loss of each language and learning rate, thinned; a value that no step of a stretch has is None."""
+    names = {name for row in rows for name in row.get("language_loss") or {}}
+    stretch = max(1, math.ceil(len(rows) / MAX_POINTS))
+    parts = [rows[start : start + stretch] for start in range(0, len(rows), stretch)]
+    return {
+        "steps_per_point": stretch,
+        "steps": [part[-1]["step"] for part in parts],
+        "losses": {
+            name: [_mean(_by_language(part, "language_loss", name)) for part in parts]
+            for name in sorted(names, key=lambda name: (name != "ja", name))
+        },
+        "lr": [_mean([row["lr"] for row in part if row.get("lr") is not None]) for part in parts],
+    }
+
+
+def start_checks(made: RunArtifacts) -> dict[str, Any]:
+    """What was proven before the first step and after export; `losses` has a row per language that was compared."""
+    found = made.json("train", START_CHECKS) or {}
+    names = ("tokens", "base_loss", "masked_loss", "unmasked_loss", "unmasked_rise")
+    return {
+        **{name: found.get(name) for name in ("base_vocab", "vocab", "tolerance")},
+        "losses": [
+            {"language": language, **{name: losses.get(name) for name in names}}
+            for language, losses in (found.get("languages") or {}).items()
+        ],
+        "max_logit_difference": made.detail("export", "max_logit_difference"),
+        "export_dtype": made.detail("export", "dtype"),
+        "parameters": made.count("export", "parameters"),
+    }
+
+
+def _by_language(rows: Rows, column: str, language: str) -> list[float]:
+    """What the steps hold for a language, without those in which it did not occur."""
+    values = [(row.get(column) or {}).get(language) for row in rows]
+    return [value for value in values if value is not None]
+
+
+def _ends(name: str, values: Sequence[float], edge: int) -> dict[str, float | None]:
+    first, last = _mean(values[:edge]), _mean(values[-edge:])
+    change = last / first - 1 if first and last is not None else None
+    return {f"{name}_first": first, f"{name}_last": last, f"{name}_change": change}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _median(rows: Rows, column: str) -> float | None:
+    values = [row[column] for row in rows if row.get(column) is not None]
+    return median(values) if values else None
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return scientific(value) if isinstance(value, float) and 0 < abs(value) < 1e-3 else str(value)

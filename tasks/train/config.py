@@ -1,0 +1,26 @@
+"""The `train:` section of a run file: how to train, and how the trainer is started."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from trainer.config import TrainConfig
+
+
+class TrainStageConfig(TrainConfig):
+    """`TrainConfig` and the launcher."""
+
+    launcher: Literal["local"] = Field("local", description="torchrun on this machine")
+    stop_grace_s: float = Field(
+        60.0,
+        ge=0,
+        description="seconds the trainer gets to save a checkpoint when it is stopped, before it is killed; it looks "
+        "up after each micro-batch, which on a slow CPU takes 20 seconds",
+    )
+    timeout_s: float | None = Field(None, gt=0, description="seconds after which training is stopped; none: no limit")
+
+    def trainer(self) -> TrainConfig:
+        """The part that the trainer itself reads."""
+        return TrainConfig(**{name: getattr(self, name) for name in TrainConfig.model_fields})

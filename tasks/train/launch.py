@@ -1,0 +1,320 @@
+"""Start the trainer as processes of their own, watch it, and never leave it behind.
+
+In: a `TrainJob`. Out: an `Outcome` that names the final checkpoint, `metrics.jsonl` and `start_checks.json` in the
+run's folder. torchrun starts one process per rank; each rank writes its own log below `logs/`, warnings are passed
+on, progress is read from metrics.jsonl. `launch.json` holds every process with its start time: whatever ends the
+launch (an error, an interrupt, a cancelled flow) stops them all, and a launch that finds an earlier one of the same
+folder still running, its launcher having been killed, stops that one first. Training then continues from
+the last checkpoint.
+
+    outcome = launch(job, out="runs/train/demo-0123", nproc=2, progress=show, log=logger.info)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from storage.artifact import Outcome, cache_folder, file_entries
+from storage.uri import is_local, join, local_path, open_atomic, write_bytes
+from tasks.train.processes import POLL_S, Process, alive, family, find, stop
+from trainer.config import TrainConfig, TrainJob
+
+Progress = Callable[[int, int, dict[str, Any]], None]
+Log = Callable[[str], None]
+
+GRACE_S = 15.0
+LOG_TAIL = 15
+
+
+def launch(
+    job: TrainJob,
+    *,
+    out: str,
+    nproc: int,
+    progress: Progress | None,
+    log: Log,
+    grace_s: float = GRACE_S,
+    timeout_s: float | None = None,
+) -> Outcome:
+    """Train, from the newest checkpoint in `out` where there is one.
+
+    Args:
+        out: the artifact's URI. Where it is not local, training writes to a folder of the cache and uploads at the end.
+        nproc: ranks; dp x tp x pp of the job.
+        progress: called with (steps done, steps in all, the step's row of metrics.jsonl).
+        log: called with each warning or error line of any rank.
+        grace_s: seconds between SIGTERM and SIGKILL when the trainer has to be stopped.
+        timeout_s: seconds after which it is stopped, none for no limit.
+
+    Raises:
+        RuntimeError: the trainer failed; with the end of the failing rank's log.
+        TimeoutError: it took longer than `timeout_s`; a checkpoint was saved if it managed to.
+    """
+    folder = work_folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    fence(folder, grace_s, log)
+    job = job.model_copy(update={"out": str(folder)})
+    write_bytes(str(folder / "job.json"), job.model_dump_json(indent=1).encode() + b"\n")
+    watcher = _MetricsWatcher(folder / "metrics.jsonl", job.num_steps, progress)
+    _run(["trainer", str(folder / "job.json")], folder, nproc, job.train, watcher.look, log, grace_s, timeout_s)
+    watcher.look()
+    outcome = _outcome(job, folder, nproc)
+    if not is_local(out):
+        for entry in outcome.files:
+            with open(folder / entry.path, "rb") as source, open_atomic(join(out, entry.path)) as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+    return outcome
+
+
+def measure_step_seconds(
+    model: str,
+    train: TrainConfig,
+    *,
+    nproc: int,
+    extra_rows: int = 0,
+    steps: int = 2,
+    log: Log,
+    timeout_s: float = 900.0,
+) -> float:
+    """Seconds of wall time per optimizer step of this model on this machine.
+
+    Args:
+        model: Hugging Face folder.
+        extra_rows: vocabulary rows that expansion will add.
+        steps: micro-batches and updates timed after one warm-up; the probe takes little longer than they do.
+
+    Raises:
+        RuntimeError: the probe failed; with the end of the failing rank's log.
+    """
+    with tempfile.TemporaryDirectory(prefix="hibari-speed-") as scratch:
+        folder, result = Path(scratch), Path(scratch, "result.json")
+        settings = train.model_dump(include=set(TrainConfig.model_fields))  # not how the stage starts the trainer
+        probe = {"model": model, "extra_rows": extra_rows, "train": settings, "steps": steps, "result": str(result)}
+        write_bytes(str(folder / "probe.json"), json.dumps(probe).encode())
+        _run(["trainer.speed", str(folder / "probe.json")], folder, nproc, train, None, log, GRACE_S, timeout_s)
+        return json.loads(result.read_text(encoding="utf-8"))["seconds_per_step"]
+
+
+def work_folder(out: str) -> Path:
+    """Where training to `out` writes: there, or in the cache where `out` is not local."""
+    if is_local(out):
+        return local_path(out).resolve()
+    return cache_folder() / "train" / hashlib.sha256(out.encode()).hexdigest()[:16]
+
+
+def fence(folder: Path, grace_s: float, log: Log) -> None:
+    """Stop what an earlier launch of this folder has left running.
+
+    Raises:
+        RuntimeError: it was started on another machine and has not ended as far as its record says.
+    """
+    record = folder / "launch.json"
+    if not record.is_file():
+        return
+    earlier = json.loads(record.read_text(encoding="utf-8"))
+    if earlier["ended"] is not None:
+        return
+    if earlier["host"] != platform.node():
+        raise RuntimeError(
+            f"{folder} is being trained on {earlier['host']} (pid {earlier['pid']}) since {earlier['at']}; stop it "
+            f"there, or remove {record} if it is dead, and start again"
+        )
+    left = alive(Process(**entry) for entry in earlier["processes"])
+    if left:
+        left = list(dict.fromkeys(member for process in left for member in family(process)))
+        log(f"stopping {len(left)} processes of an earlier launch of {folder}, started {earlier['at']}")
+        stop(left, grace_s)
+
+
+def _run(
+    module: list[str],
+    folder: Path,
+    nproc: int,
+    train: TrainConfig,
+    look: Callable[[], None] | None,
+    log: Log,
+    grace_s: float,
+    timeout_s: float | None,
+) -> None:
+    """Run `torchrun -m MODULE...` in `folder` until it ends, or end it."""
+    attempt = folder / "logs" / time.strftime("%Y%m%d-%H%M%S")
+    attempt.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    command += ["--nproc-per-node", str(nproc), "--max-restarts", "0", "--shutdown-timeout", str(int(grace_s) + 1)]
+    command += ["--log-dir", str(attempt), "--redirects", "3", "-m", *module]
+    with open(attempt / "torchrun.log", "wb") as output:
+        started = subprocess.Popen(
+            command,
+            env=_environment(train, nproc),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        ended = _watch(started, folder, attempt, look, log, grace_s, timeout_s)
+    if ended != 0:
+        raise RuntimeError(_failure(attempt, ended))
+
+
+def _watch(
+    started: subprocess.Popen[bytes],
+    folder: Path,
+    attempt: Path,
+    look: Callable[[], None] | None,
+    log: Log,
+    grace_s: float,
+    timeout_s: float | None,
+) -> int:
+    """Wait for torchrun, keeping launch.json and the log up to date; its exit status. Leaves no process behind."""
+    agent = find(started.pid)
+    known: list[Process] = [agent] if agent else []
+    record = {
+        "pid": started.pid,
+        "pgid": started.pid,
+        "host": platform.node(),
+        "at": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "log": str(attempt),
+    }
+    tail = _LogTail(attempt, log)
+    deadline = time.monotonic() + timeout_s if timeout_s else None
+    status = None
+    try:
+        _record(folder, record, known, None)
+        while (status := started.poll()) is None:
+            if agent and (members := [*known, *(p for p in family(agent) if p not in known)]) != known:
+                known = members
+                _record(folder, record, known, None)
+            tail.look()
+            if look is not None:
+                look()
+            if deadline and time.monotonic() > deadline:
+                raise TimeoutError(f"training took longer than timeout_s = {timeout_s}; start it again to continue")
+            time.sleep(POLL_S * 2)
+    finally:
+        # Also after torchrun's own end: killed outright, it leaves its ranks running.
+        stop(known, grace_s)
+        started.wait()
+        _record(folder, record, known, started.returncode)
+        tail.look()
+    return status
+
+
+def _record(folder: Path, record: dict[str, Any], processes: list[Process], ended: int | None) -> None:
+    content = record | {"processes": [asdict(process) for process in processes], "ended": ended}
+    write_bytes(str(folder / "launch.json"), json.dumps(content, indent=1).encode() + b"\n")
+
+
+def _environment(train: TrainConfig, nproc: int) -> dict[str, str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.environ.get("PYTHONPATH")
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(train.threads_per_rank or max(1, cores // nproc)),
+        "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
+        "PYTHONUNBUFFERED": "1",
+    }
+    # One machine: gloo must not depend on what this host's name resolves to.
+    if "lo" in [name for _, name in socket.if_nameindex()]:
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    return environment
+
+
+class _LogTail:
+    """Passes on new warning and error lines of every rank's stderr."""
+
+    def __init__(self, folder: Path, log: Log) -> None:
+        self._folder = folder
+        self._log = log
+        self._read: dict[Path, int] = {}
+
+    def look(self) -> None:
+        for path in sorted(self._folder.rglob("stderr.log")):
+            with open(path, "rb") as file:
+                file.seek(begin := self._read.get(path, 0))
+                whole = file.read().rpartition(b"\n")[0]
+            if not whole:
+                continue
+            self._read[path] = begin + len(whole) + 1
+            for line in whole.decode(errors="replace").splitlines():
+                if re.search(r" (WARNING|ERROR|CRITICAL) rank ", line):
+                    self._log(line)
+
+
+class _MetricsWatcher:
+    """Calls `progress` when metrics.jsonl has got a newer last row."""
+
+    def __init__(self, path: Path, num_steps: int, progress: Progress | None) -> None:
+        self._path = path
+        self._num_steps = num_steps
+        self._progress = progress
+        self._seen = 0
+
+    def look(self) -> None:
+        if self._progress is None or not self._path.is_file():
+            return
+        with open(self._path, "rb") as file:
+            file.seek(max(0, self._path.stat().st_size - 8192))
+            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is still being written
+        if lines and (row := json.loads(lines[-1]))["step"] != self._seen:
+            self._seen = row["step"]
+            self._progress(row["step"], self._num_steps, row)
+
+
+def _failure(attempt: Path, status: int) -> str:
+    """What to tell the user: which rank failed, the end of its log, where the rest is."""
+    report = (attempt / "torchrun.log").read_text(encoding="utf-8", errors="replace")
+    cause = re.search(r"Root Cause.*?\brank\s*:\s*(\d+)", report, re.DOTALL)
+    signal_name = re.search(r"Root Cause.*?Signal \d+ \((\w+)\)", report, re.DOTALL)
+    rank = cause.group(1) if cause else None
+    logs = sorted(attempt.rglob(f"{rank}/stderr.log")) if rank else []
+    path = logs[0] if logs else attempt / "torchrun.log"
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    who = f"rank {rank}" if rank else "torchrun"
+    how = f" ({signal_name.group(1)})" if signal_name else ""
+    end = "\n".join(lines[-LOG_TAIL:]) or "(its log is empty)"
+    return f"training failed: {who}{how}, exit status {status}; log: {path}\n{end}"
+
+
+def _outcome(job: TrainJob, folder: Path, nproc: int) -> Outcome:
+    checkpoint = f"checkpoints/step-{job.num_steps:08}"
+    manifest_path = folder / checkpoint / "manifest.json"
+    if not manifest_path.is_file():
+        raise RuntimeError(f"training was stopped before step {job.num_steps}; start it again to continue")
+    manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    names = [f"{checkpoint}/{entry['path']}" for entry in manifest["files"]]
+    names += [f"{checkpoint}/manifest.json", "metrics.jsonl", "start_checks.json"]
+    return Outcome(
+        files=file_entries(str(folder), names),
+        counts={
+            "steps": manifest["step"],
+            "samples": manifest["consumed_samples"],
+            "tokens": manifest["consumed_samples"] * job.train.seq_len,
+        },
+        details={
+            "checkpoint": checkpoint,
+            "loss": rows[-1]["loss"],
+            "language_loss": rows[-1]["language_loss"],
+            "bits_per_byte": rows[-1]["bits_per_byte"],
+            "tokens_per_second": statistics.median(row["tokens_per_second"] for row in rows),
+            "memory_gib": max(row["memory_gib"] for row in rows),
+            "layout": job.train.parallel.model_dump() | {"ranks": nproc},
+            "start_checks": json.loads((folder / "start_checks.json").read_text(encoding="utf-8")),
+        },
+        digest=manifest["content_digest"],
+    )

@@ -1,0 +1,102 @@
+"""A Prefect server for the whole test session, and a tiny run whose inputs the tests write."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sentencepiece
+import yaml
+
+from flows import server
+from tests.flows.pages import ENGLISH, english, write_crawl
+
+ROOT = Path(__file__).resolve().parents[2]
+Hibari = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def prefect_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment of processes that use the tests' own Prefect server, which is stopped at the end."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+    for name, value in server.QUIET.items():
+        patch.setenv(name, value)
+    url, process = server.start_own()
+    patch.setenv("PREFECT_API_URL", url)
+    environment = dict(os.environ)
+    patch.undo()
+    yield environment
+    server.stop(process)
+
+
+@pytest.fixture(scope="session")
+def hibari(prefect_environment: dict[str, str]) -> Hibari:
+    """Run the command line in a process of its own."""
+
+    def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            cwd=cwd,
+            env=prefect_environment | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+
+    return run
+
+
+def write_run(folder: Path) -> Path:
+    """A run file with everything it needs: 20 records, English text, a small SentencePiece model, a random Llama."""
+    write_crawl(folder)
+    documents = [{"id": f"e{seed}", "text": english(seed + 100)} for seed in range(30)]
+    (folder / "en.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(ENGLISH * 20),
+        model_prefix=str(folder / "tokenizer"),
+        model_type="bpe",
+        vocab_size=380,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    run = {
+        "name": "tiny",
+        "root": str(folder / "runs"),
+        "executor": {"kind": "process", "workers": 1},
+        "curate": {"sources": [str(folder / "*.warc.gz")]},
+        "expand": {"base": str(folder / "tokenizer.model"), "num_candidates": 600},
+        "initialize": {
+            "base_model": {"random": {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "max_position": 512}}
+        },
+        "binarize": {"validation_ratio": 0.25},
+        "sources": [
+            {"name": "corpus", "language": "ja", "weight": 0.9},
+            {"name": "web-en", "language": "en", "weight": 0.1, "documents": [str(folder / "en.jsonl")]},
+        ],
+        "mix": {"train_tokens": 64 * 4 * 6, "validation_tokens": 256},
+        "train": {
+            "seq_len": 64,
+            "global_batch": 4,
+            "micro_batch": 1,
+            "warmup_steps": 1,
+            "lr": 1e-2,
+            "min_lr": 1e-3,
+            "dtype": "fp32",
+            "parallel": {"dp": 2},
+            "save_every": 3,
+        },
+        "evaluate": {"max_bytes": 2000, "window": 64, "stride": 48, "resamples": 100, "batch_size": 8},
+    }
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(run, sort_keys=False))
+    return path

@@ -1,0 +1,134 @@
+"""The run file: every mistake at once, each with its field and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.config import ConfigError, RunConfig, dump_run, load_run
+
+ROOT = Path(__file__).resolve().parents[2]
+MINIMAL = """\
+name: tiny
+curate:
+  sources: ["w.warc.gz"]
+expand: {base: tokenizer.model}
+initialize: {base_model: folder}
+sources:
+  - {name: corpus, language: ja, weight: 0.9}
+mix: {train_tokens: 1000000}
+train:
+  seq_len: 64
+  global_batch: 8
+  micro_batch: 2
+  warmup_steps: 2
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def problems(folder: Path, text: str, overrides: list[str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_run(write(folder, text), overrides or [])
+    return [problem.split("run.yaml:", 1)[-1] for problem in caught.value.problems]
+
+
+def test_a_minimal_file_is_filled_with_defaults(tmp_path: Path) -> None:
+    run = load_run(write(tmp_path, MINIMAL))
+    assert (run.root, run.seed, run.deduplicate.bands, run.deduplicate.rows) == ("runs", 1234, 40, 20)
+    assert load_run(write(tmp_path, dump_run(run))) == run
+
+
+def test_three_mistakes_are_three_messages_with_lines(tmp_path: Path) -> None:
+    text = MINIMAL.replace("weight: 0.9", "weight: -1").replace("  warmup_steps: 2\n", "  warmup_step: 2\n")
+    found = problems(tmp_path, text + "deduplicate: {bands: many}\n")
+    assert len(found) == 3, found
+    assert any(row.startswith("7: sources.0.weight:") and "got -1" in row for row in found)
+    assert any(row.startswith("13: train.warmup_step: no such field") for row in found)
+    assert any(row.startswith("14: deduplicate.bands:") and "'many'" in row for row in found)
+
+
+def test_missing_sections_are_named(tmp_path: Path) -> None:
+    found = problems(tmp_path, "name: tiny\n")
+    assert {row.split(": ")[1] for row in found} == {
+        "curate",
+        "expand",
+        "initialize",
+        "sources",
+        "mix",
+        "train",
+    }
+
+
+def test_layout_and_batch_are_checked_before_anything_runs(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, MINIMAL.replace("global_batch: 8", "global_batch: 7"))
+    assert "global_batch 7 is not a multiple of micro_batch 2" in found
+
+
+def test_sources_fit_together(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, MINIMAL.replace("name: corpus, ", "name: other, documents: [x.jsonl], "))
+    assert "one must be named `corpus`" in found
+
+
+def test_overrides_replace_values_and_are_checked(tmp_path: Path) -> None:
+    run = load_run(write(tmp_path, MINIMAL), ["train.lr=3e-4", "executor={kind: process, workers: 5}"], root="s3://b/x")
+    assert (run.train.lr, run.executor.workers, run.root) == (3e-4, 5, "s3://b/x")
+    found = problems(tmp_path, MINIMAL, ["train.lr", "name.x=1", "seed=a"])
+    assert "expected name=value" in found[0]
+    assert "name is not a section" in found[1]
+    assert "seed" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [1\n", "not YAML"),
+        ("- a\n", "expected a mapping of sections, got list"),
+        (MINIMAL + "seed: 1\nseed: 2\n", "15: seed: written twice"),
+    ],
+)
+def test_files_that_are_no_run_file(tmp_path: Path, text: str, message: str) -> None:
+    assert any(message in row for row in problems(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+        load_run(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", "swallow-mini.yaml"])
+def test_the_shipped_run_files_are_right(name: str) -> None:
+    assert load_run(ROOT / "configs" / name).name == name.removesuffix(".yaml")
+
+
+def test_every_field_says_what_it_is() -> None:
+    def undescribed(schema: dict[str, object], name: str) -> list[str]:
+        fields = schema.get("properties", {})
+        return [f"{name}.{key}" for key, field in fields.items() if "description" not in field and "$ref" not in field]
+
+    schema = RunConfig.model_json_schema()
+    found = undescribed(schema, "run")
+    for name, definition in schema["$defs"].items():
+        found += undescribed(definition, name)
+    assert found == []
+
+
+def test_the_deployments_hold_the_run_file_they_name() -> None:
+    deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    named = load_run(ROOT / "configs" / "swallow-mini.yaml")
+    assert {deployment["name"] for deployment in deployed["deployments"]} == {
+        "pipeline",
+        "corpus",
+        "tokenizer",
+        "dataset",
+        "training",
+        "evaluation",
+    }
+    for deployment in deployed["deployments"]:
+        assert RunConfig.model_validate(deployment["parameters"]["run"]) == named

@@ -1,0 +1,182 @@
+"""The plan: fingerprints move with what decides bytes and with nothing else; selections and status."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.config import ConfigError, RunConfig
+from flows.plan import Plan, Selection, make_plan
+from flows.status import run_status
+from storage.artifact import Manifest, seal
+from tasks.stage import STAGES, StagePlan
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict[str, Any]:
+    """A run whose external inputs exist, though nothing could be made of them."""
+    (tmp_path / "a.warc.gz").write_bytes(gzip.compress(b"WARC/1.0\r\n", mtime=0))
+    (tmp_path / "tokenizer.model").write_bytes(b"pieces")
+    (tmp_path / "en.jsonl").write_text('{"text": "The lark sings."}\n')
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    return yaml.safe_load(
+        f"""
+        name: tiny
+        root: {tmp_path}/runs
+        curate: {{sources: ["{tmp_path}/*.warc.gz"]}}
+        expand: {{base: {tmp_path}/tokenizer.model}}
+        initialize: {{base_model: {tmp_path}/base}}
+        sources:
+          - {{name: corpus, language: ja, weight: 0.9}}
+          - {{name: web, language: en, weight: 0.1, documents: ["{tmp_path}/en.jsonl"]}}
+        mix: {{train_tokens: 1000000}}
+        train: {{seq_len: 64, global_batch: 8, micro_batch: 2, warmup_steps: 2}}
+        """
+    )
+
+
+def plan_of(values: dict[str, Any], changes: dict[str, Any] | None = None, **selection: Any) -> Plan:
+    changed = yaml.safe_load(yaml.safe_dump(values))
+    for name, value in (changes or {}).items():
+        section = changed
+        *path, last = name.split(".")
+        for key in path:
+            section = section.setdefault(key, {})
+        section[last] = value
+    return make_plan(RunConfig.model_validate(changed), Selection(**selection))
+
+
+def moved(values: dict[str, Any], changes: dict[str, Any]) -> set[str]:
+    """Stages whose fingerprint another plan changes."""
+    return {
+        a.stage
+        for a, b in zip(plan_of(values), plan_of(values, changes), strict=True)
+        if a.fingerprint != b.fingerprint
+    }
+
+
+def after(stage: str) -> set[str]:
+    return set(STAGES[STAGES.index(stage) :])
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"curate.quality": {"min_letters": 300}}, after("curate")),
+        ({"deduplicate": {"bands": 14}}, after("deduplicate")),
+        ({"expand.min_count": 9}, after("expand")),
+        ({"binarize": {"validation_ratio": 0.2}}, after("binarize")),
+        ({"mix.train_tokens": 2_000_000}, after("mix")),
+        ({"train.lr": 5e-5}, after("train")),
+        ({"export": {"dtype": "float32"}}, after("export")),
+        ({"evaluate": {"max_bytes": 9000}}, after("evaluate")),
+        # How and where it runs is recorded, and changes nothing.
+        ({"executor": {"kind": "process", "workers": 7}}, set()),
+        ({"train.parallel": {"dp": 2, "tp": 1, "pp": 1}}, set()),
+        ({"curate.max_page_seconds": 1}, set()),
+        ({"train.save_every": 7}, set()),
+        ({"evaluate": {"batch_size": 2}}, set()),
+        ({"root": "elsewhere"}, set()),
+        ({"name": "other"}, {"report"}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_change_moves_its_stage_and_all_after_it(
+    values: dict[str, Any], change: dict[str, Any], stages: set[str]
+) -> None:
+    assert moved(values, change) == stages
+
+
+def test_without_expansion_the_tokenizer_does_not_wait_for_the_corpus(values: dict[str, Any]) -> None:
+    plan = plan_of(values, {"expand.enabled": False})
+    assert set(plan.expand.inputs) == {"base tokenizer"}
+    assert plan_of(values, {"expand.enabled": False, "deduplicate": {"bands": 14}}).initialize == plan.initialize
+
+
+def test_an_input_that_changes_in_place_is_noticed_and_one_that_moves_is_not(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    before = plan_of(values)
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "en.jsonl").rename(tmp_path / "moved" / "en.jsonl")
+    values["sources"][1]["documents"] = [f"{tmp_path}/moved/en.jsonl"]
+    assert plan_of(values).report.fingerprint == before.report.fingerprint
+    (tmp_path / "moved" / "en.jsonl").write_text('{"text": "The lark is silent."}\n')
+    assert plan_of(values).binarize.fingerprint != before.binarize.fingerprint
+    assert plan_of(values).expand.fingerprint == before.expand.fingerprint
+
+
+def test_all_missing_inputs_are_reported_at_once(values: dict[str, Any], tmp_path: Path) -> None:
+    changes = {
+        "curate.sources": ["nowhere/*.warc.gz"],
+        "expand.base": "no.model",
+        "initialize.base_model": "nofolder",
+    }
+    with pytest.raises(ConfigError) as caught:
+        plan_of(values, changes)
+    assert [row.split(":")[0] for row in caught.value.problems] == [
+        "curate.sources",
+        "expand.base",
+        "initialize.base_model",
+    ]
+    assert "nowhere/*.warc.gz" in caught.value.problems[0]
+
+
+def test_selections(values: dict[str, Any]) -> None:
+    def selected(**selection: Any) -> list[str]:
+        return [stage.stage for stage in plan_of(values, **selection) if stage.selected]
+
+    assert selected() == list(STAGES)
+    assert selected(from_="export") == ["export", "evaluate", "report"]
+    assert selected(from_="expand", until="initialize") == ["expand", "initialize"]
+    assert selected(only=("mix", "curate")) == ["curate", "mix"]
+    assert [stage.stage for stage in plan_of(values, force=("mix",)) if stage.force] == ["mix"]
+    with pytest.raises(ValueError, match="no stage cook; the stages are curate"):
+        Selection(only=("cook",))
+    with pytest.raises(ValueError, match="--from train comes after --until mix"):
+        Selection(from_="train", until="mix")
+
+
+def complete(plan: StagePlan) -> None:
+    manifest = Manifest(
+        stage=plan.stage,
+        name=plan.name,
+        fingerprint=plan.fingerprint,
+        algorithm_version=plan.algorithm_version,
+        literals=dict(plan.literals),
+        inputs=dict(plan.inputs),
+        libraries=dict(plan.libraries),
+        files=[],
+        counts={},
+        content_digest="",
+        started="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+    )
+    seal(plan.uri, manifest)
+
+
+def test_status_says_what_is_done_and_which_field_made_the_rest_stale(values: dict[str, Any]) -> None:
+    plan = plan_of(values)
+    complete(plan.curate)
+    complete(plan.deduplicate)
+    changed = plan_of(values, {"deduplicate": {"bands": 14}})
+    states = {status.plan.stage: status for status in run_status(changed)}
+    assert states["curate"].state == "complete"
+    assert (states["deduplicate"].state, states["deduplicate"].differs) == ("stale", ("bands: 40 -> 14",))
+    assert states["expand"].state == "missing"
+    upstream = {status.plan.stage: status for status in run_status(plan_of(values, {"curate.max_page_bytes": 9999}))}
+    assert upstream["curate"].differs == ("max_page_bytes: 8388608 -> 9999",)
+    assert upstream["deduplicate"].differs == ("input curate",)
+
+
+def test_a_run_whose_name_begins_like_another_is_not_mistaken_for_it(values: dict[str, Any]) -> None:
+    complete(plan_of(values, {"name": "tiny-two"}).curate)
+    states = {
+        status.plan.stage: status.state for status in run_status(plan_of(values, {"curate.max_page_bytes": 9999}))
+    }
+    assert states["curate"] == "missing"

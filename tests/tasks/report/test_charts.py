@@ -1,0 +1,57 @@
+"""Charts are SVG that a page can hold: the same bytes again, themed by variables, free of anything outside."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from tasks.report.charts import intervals, learning_curve, running_mean
+
+STEPS = list(range(1, 61))
+LOSSES = {"Japanese": [4 - step / 30 for step in STEPS], "English": [3.0 if step % 3 else None for step in STEPS]}
+LR = [1e-4 * min(step / 6, 1) for step in STEPS]
+PANELS = [
+    ("Japanese, bits per byte", [("base", 1.7, 1.6, 1.8), ("trained", 1.4, 1.3, 1.5)]),
+    ("English, bits per byte", [("base", 1.0, None, None)]),
+]
+
+
+def parse(svg: str) -> ElementTree.Element:
+    return ElementTree.fromstring(svg.replace("<svg", '<svg xmlns:xlink="http://www.w3.org/1999/xlink"', 1))
+
+
+@pytest.mark.parametrize("svg", [learning_curve(STEPS, LOSSES, LR), intervals(PANELS)], ids=["curve", "scores"])
+def test_fit_for_a_page(svg: str) -> None:
+    element = parse(svg)
+    assert element.get("role") == "img"
+    assert element.get("aria-label")
+    assert element.get("width") is None  # the page sets it
+    assert "http" not in svg
+    assert "<style" not in svg  # would hold for the whole page
+    assert "DejaVu" not in svg
+    colors = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) - {"none"}
+    assert {color for color in colors if not color.startswith("var(--")} == set()
+    assert ">base<" in svg or ">Japanese<" in svg  # text stays text
+
+
+def test_the_same_numbers_give_the_same_bytes() -> None:
+    assert learning_curve(STEPS, LOSSES, LR) == learning_curve(STEPS, LOSSES, LR)
+    assert intervals(PANELS) == intervals(PANELS)
+
+
+def test_more_languages_than_colors_are_all_drawn() -> None:
+    names = [f"language {number}" for number in range(6)]
+    svg = learning_curve(STEPS, {name: LOSSES["Japanese"] for name in names}, LR)
+    assert [name for name in names if f">{name}<" not in svg] == []
+
+
+def test_one_step_and_nothing_known_can_be_drawn() -> None:
+    assert parse(learning_curve([1], {"Japanese": [2.0]}, [None])).tag.endswith("svg")
+    assert parse(learning_curve([1], {}, [1e-4])).tag.endswith("svg")
+
+
+def test_running_mean_looks_back_only() -> None:
+    assert running_mean([4, 2, 0, 2], 2) == [4, 3, 1, 1]
+    assert running_mean([4, 2], 1) == [4, 2]

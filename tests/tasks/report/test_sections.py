@@ -1,0 +1,155 @@
+"""What the sections work out from the artifacts: cut sentences, thinned curves, scores beside the base, reruns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from storage.artifact import Outcome
+from tasks.report.artifacts import RunArtifacts
+from tasks.report.provenance import inputs, stages, versions
+from tasks.report.scores import scores
+from tasks.report.training import MAX_POINTS, learning_curve, mixture, training
+from tasks.report.vocabulary import SENTENCES, cut_sentence, tokenizer
+from tests.tasks.report.made_up_run import RUN, make_run, seal_stage, write_rows
+from tokenizer.encoder import DocumentPolicy, Encoder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunArtifacts:
+    return RunArtifacts.read(make_run(tmp_path_factory.mktemp("run")))
+
+
+class BytesEncoder(Encoder):
+    """One token a byte, and 300 for the whole of 空."""
+
+    def __init__(self) -> None:
+        super().__init__(DocumentPolicy((), (0,)))
+
+    def encode(self, text: str) -> list[int]:
+        return [token for part in text for token in ([300] if part == "空" else list(part.encode()))]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return b"".join("空".encode() if token == 300 else bytes([token]) for token in ids).decode(errors="replace")
+
+
+def test_a_sentence_is_cut_at_whole_characters() -> None:
+    assert cut_sentence(BytesEncoder(), "a雀空b", 256) == [
+        {"text": "a", "tokens": 1, "new": False},
+        {"text": "雀", "tokens": 3, "new": False},
+        {"text": "空", "tokens": 1, "new": True},
+        {"text": "b", "tokens": 1, "new": False},
+    ]
+
+
+def test_a_text_that_holds_the_replacement_character_itself_is_not_lost() -> None:
+    runs = cut_sentence(BytesEncoder(), "a\ufffdb\ufffd", 256)
+    assert "".join(run["text"] for run in runs) == "a\ufffdb\ufffd"
+    assert sum(run["tokens"] for run in runs) == 8
+
+
+def test_both_tokenizers_cut_the_same_sentences(made: RunArtifacts) -> None:
+    facts = tokenizer(made)
+    assert [sentence["text"] for sentence in facts["sentences"]] == list(SENTENCES)
+    for sentence in facts["sentences"]:
+        for which in ("base", "expanded"):
+            assert "".join(run["text"] for run in sentence[which]["runs"]) == sentence["text"]
+        japanese = not sentence["text"].isascii()
+        assert sentence["same"] is not japanese
+        assert any(run["new"] for run in sentence["expanded"]["runs"]) is japanese
+        assert not any(run["new"] for run in sentence["base"]["runs"])
+        assert (sentence["expanded"]["tokens"] < sentence["base"]["tokens"]) is japanese
+
+
+def test_without_an_expansion_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    uri = seal_stage(tmp_path, "expand", Outcome(counts={"base_vocab": 8, "new_pieces": 0, "vocab": 8}))
+    facts = tokenizer(RunArtifacts.read({"expand": uri}))
+    assert facts["sentences"] == []
+    assert facts["new_pieces"] == 0
+
+
+def test_a_long_curve_is_thinned_to_means(tmp_path: Path) -> None:
+    num_steps = 2 * MAX_POINTS + 1
+    rows = [
+        {"step": step, "language_loss": {"en": 1.0, "ja": float(step)}, "lr": 1e-4} for step in range(1, num_steps + 1)
+    ]
+    curve = learning_curve(rows)
+    assert curve["steps_per_point"] == 3
+    assert len(curve["steps"]) <= MAX_POINTS
+    assert (curve["steps"][0], curve["steps"][-1]) == (3, num_steps)
+    assert curve["losses"]["ja"][:2] == [2.0, 5.0]
+    assert list(curve["losses"]) == ["ja", "en"]
+
+
+def test_a_language_that_a_step_lacks_is_a_gap_and_not_a_zero(made: RunArtifacts) -> None:
+    facts = training(made)
+    english = facts["curve"]["losses"]["en"]
+    assert english[2] is None
+    assert min(value for value in english if value is not None) > 2
+    assert [row["language"] for row in facts["losses"]] == ["ja", "en"]
+    assert facts["losses"][0]["loss_change"] < -0.3
+    assert facts["losses"][0]["bits_per_byte_last"] == pytest.approx(
+        facts["losses"][0]["loss_last"] / 0.693147 / 4.4, rel=1e-4
+    )
+
+
+def test_metrics_without_languages_or_speed_are_no_obstacle(tmp_path: Path) -> None:
+    rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.9, "language_loss": None, "lr": 1e-4}]
+    uri = seal_stage(tmp_path, "train", Outcome([write_rows(tmp_path, "train", "metrics.jsonl", rows)]))
+    facts = training(RunArtifacts.read({"train": uri}))
+    assert facts["losses"] == []
+    assert facts["curve"]["steps"] == [1, 2]
+    assert facts["tokens_per_second"] is None
+
+
+def test_mixture_shows_asked_beside_achieved(made: RunArtifacts) -> None:
+    facts = mixture(made)
+    corpus, english = facts["splits"][0]["sources"]
+    assert (corpus["weight"], english["weight"]) == (0.9, 0.1)
+    assert corpus["achieved"] + english["achieved"] == pytest.approx(1)
+    assert facts["sources"][0]["bytes_per_token"] == pytest.approx(9.109, abs=1e-3)
+
+
+def test_scores_stand_beside_the_base_in_a_fixed_order(made: RunArtifacts) -> None:
+    facts = scores(made, RUN)
+    assert facts["models"] == ["base", "initialized", "trained"]
+    assert [(m["metric"], m["language"]) for m in facts["summary"]] == [
+        (metric, language) for metric in ("bits_per_byte", "accuracy", "margin") for language in ("ja", "en")
+    ]
+    first = facts["measures"][0]["scores"]
+    assert first["trained"]["base_value"] == first["base"]["value"] == 1.704
+    assert facts["category_models"] == ["base", "trained"]
+    assert {measure["category"] for measure in facts["categories"]} == {"everyday", "science"}
+
+
+def test_every_stage_names_the_command_that_makes_it_again(made: RunArtifacts) -> None:
+    facts = stages(made, {**RUN, "root": "s3://bucket/my runs"})
+    row = next(row for row in facts["rows"] if row["stage"] == "binarize")
+    assert row["rerun"] == "hibari run 's3://bucket/my runs/runs/made-up.yaml' --only binarize --force binarize"
+    assert sum(row["share"] for row in facts["rows"]) == pytest.approx(1)
+
+
+def test_versions_that_differ_between_stages_are_all_named(tmp_path: Path) -> None:
+    made = RunArtifacts.read(
+        {
+            "curate": seal_stage(tmp_path, "curate", Outcome(), libraries={"numpy": "2.4.6", "pyarrow": "25.0"}),
+            "mix": seal_stage(tmp_path, "mix", Outcome(), libraries={"numpy": "2.5.0"}),
+        }
+    )
+    assert versions(made)["libraries"] == {"numpy": ["2.4.6", "2.5.0"], "pyarrow": ["25.0"]}
+
+
+def test_inputs_are_what_came_from_outside() -> None:
+    assert {row["what"]: row["places"] for row in inputs(RUN)} == {
+        "WARC files": ["warc/*.warc.gz"],
+        "base tokenizer": ["models/small"],
+        "base model": ["models/small"],
+        "documents of web-en": ["text/en.jsonl.gz"],
+    }
+    random = {"initialize": {"base_model": {"random": {"hidden_size": 64}}}}
+    assert inputs(random) == []

@@ -1,0 +1,155 @@
+"""Ranks for tests: processes forked from a clean server that has imported torch and computed nothing.
+
+A forked child of pytest itself would inherit OpenMP threads that do not exist any more. The functions must be
+importable (module level), their arguments and results picklable.
+
+    losses = run_ranks(2, train_some_steps, config, folder)   # one result per rank
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.config import ParallelConfig, TrainConfig
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["torch.distributed.checkpoint", "torch.utils.tensorboard", "trainer.loop"])
+
+
+def run_ranks(world: int, function: Callable[..., Any], *args: Any) -> list[Any]:
+    """`function(mesh, *args)` on every rank of a data-parallel mesh over gloo; results in order of rank.
+
+    Raises:
+        AssertionError: a rank raised; with the tracebacks of all that did.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        processes, pipes = [], []
+        for rank in range(world):
+            ours, theirs = _context.Pipe()
+            process = _context.Process(target=_rank, args=(theirs, f"{folder}/store", rank, world, function, args))
+            process.start()
+            theirs.close()
+            processes.append(process)
+            pipes.append(ours)
+        results = [_receive(pipe) for pipe in pipes]
+        for process in processes:
+            process.join()
+    errors = [f"rank {rank}: {result[1]}" for rank, result in enumerate(results) if not result[0]]
+    assert not errors, "\n".join(errors)
+    return [result[1] for result in results]
+
+
+def _receive(pipe: Connection) -> tuple[bool, Any]:
+    try:
+        return pipe.recv()
+    except EOFError:
+        return False, "died without a word"
+
+
+def _rank(
+    pipe: Connection, store: str, rank: int, world: int, function: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    import torch
+    import torch.distributed as dist
+
+    from trainer.mesh import build_mesh
+
+    torch.set_num_threads(1)
+    try:
+        dist.init_process_group(
+            "gloo", store=dist.FileStore(store, world), rank=rank, world_size=world, timeout=timedelta(seconds=60)
+        )
+        result = function(build_mesh(ParallelConfig(dp=world), torch.device("cpu")), *args)
+        dist.barrier()
+        dist.destroy_process_group()
+        pipe.send((True, result))
+    except BaseException:
+        pipe.send((False, traceback.format_exc()))
+
+
+@dataclass(frozen=True)
+class FakeSample:
+    tokens: np.ndarray
+    source: int
+
+
+@dataclass
+class FakeMixture:
+    """Random tokens with the mixture's interface; every fifth sample is English."""
+
+    seq_len: int = 16
+    num_samples: int = 64
+    vocab: int = 96
+    digest: str = "d" * 64
+    sources: list[str] = field(default_factory=lambda: ["corpus", "web-en"])
+    languages: list[str] = field(default_factory=lambda: ["ja", "en"])
+
+    def __getitem__(self, index: int) -> FakeSample:
+        assert 0 <= index < self.num_samples
+        tokens = np.random.default_rng(index).integers(0, self.vocab, self.seq_len + 1)
+        return FakeSample(tokens.astype(np.int64), int(index % 5 == 0))
+
+
+TINY = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def write_tiny_model(folder: Path, seed: int = 0, dtype: str = "float32", **changes: Any) -> Path:
+    """A Hugging Face folder of a random Llama; `changes` go into its config.json."""
+    import json
+
+    import torch
+
+    from trainer.hf import parameter_shapes, write_weights
+    from trainer.llama_config import llama_config
+
+    fields = TINY | {"dtype": dtype} | changes
+    generator = torch.Generator().manual_seed(seed)
+    weights = {
+        name: (torch.randn(shape, generator=generator) * 0.08 + (len(shape) == 1)).to(getattr(torch, dtype))
+        for name, shape in parameter_shapes(llama_config(fields)).items()
+    }
+    write_weights(folder, weights)
+    (folder / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    return folder
+
+
+def tiny_config(**changes: Any) -> TrainConfig:
+    """A configuration in which clipping works at every step, as the tiny model's gradients are large."""
+    settings: dict[str, Any] = {
+        "seq_len": 16,
+        "global_batch": 8,
+        "micro_batch": 2,
+        "lr": 3e-3,
+        "min_lr": 1e-4,
+        "warmup_steps": 2,
+        "dtype": "fp32",
+        "save_every": 3,
+        "clip_norm": 0.5,
+    }
+    return TrainConfig(**settings | changes)

@@ -1,0 +1,1 @@
+"""The tokenizer: vocabulary expansion, encoding by a declared document policy, embedding initialisation."""

@@ -1,0 +1,331 @@
+"""Checkpoints: torch DCP keyed by Hugging Face names in true shapes, seen only when whole, loaded only when verified.
+
+In and out: a folder `checkpoints/step-00000050/` of DCP files and `manifest.json`. Each rank writes its own part of the
+fp32 master weights (key: the parameter's name) and of both Adam moments (`exp_avg.<name>`, `exp_avg_sq.<name>`)
+without gathering anything: a flat range of a matrix is at most three rectangles, and rectangles are what DCP stores,
+so any other layout can load them. The folder is written under a temporary name; the manifest (step, consumed samples,
+mixture digest, layout, size and sha256 of every file) comes last, then the folder gets its name. A folder
+that does not match its manifest is reported and the one before it is used. DCP's own metadata is a pickle and is read
+only after the manifest has vouched for it.
+
+    save(folder, state, optimizer, mesh, keep=2)
+    if path := newest_verified(folder):
+        state = load(path, optimizer, mesh, mixture.digest)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
+from torch.distributed.checkpoint.metadata import (
+    ChunkStorageMetadata,
+    MetadataIndex,
+    TensorProperties,
+    TensorStorageMetadata,
+)
+from torch.distributed.checkpoint.planner import (
+    LoadPlan,
+    ReadItem,
+    SavePlan,
+    TensorWriteData,
+    WriteItem,
+    WriteItemType,
+)
+from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
+
+from storage.artifact import FileEntry, file_entries
+from trainer.hf import tensors_digest
+from trainer.mesh import Mesh
+from trainer.optimizer import FlatShard, ZeroOptimizer
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+_READ_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Where training stands: optimizer steps taken, and samples of the mixture they used up."""
+
+    step: int = 0
+    consumed_samples: int = 0
+
+
+def save(
+    folder: Path,
+    state: TrainState,
+    optimizer: ZeroOptimizer,
+    mesh: Mesh,
+    *,
+    mixture_digest: str,
+    keep: int,
+    digest: bool,
+) -> Path:
+    """Write a checkpoint of `state` below `folder` and prune older ones; every rank takes part.
+
+    Args:
+        keep: newest checkpoints that stay.
+        digest: record the content digest too; reads the whole checkpoint back once.
+    """
+    final = folder / f"step-{state.step:08}"
+    temporary = folder / f".{final.name}.tmp"
+    if mesh.is_first:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    mesh.barrier()
+    dcp.save(
+        {**optimizer.shards(), **_rng_state(mesh)},
+        storage_writer=FileSystemWriter(temporary),
+        planner=_SavePlanner(),
+        process_group=mesh.control,
+        no_dist=mesh.control is None,
+    )
+    written = [path.name for path in temporary.glob(f"__{mesh.rank}_*")]
+    own = mesh.gathered(file_entries(str(temporary), written))
+    if mesh.is_first:
+        own += file_entries(str(temporary), [".metadata"])
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            **asdict(state),
+            "mixture_digest": mixture_digest,
+            "parallel": mesh.parallel.model_dump(),
+            "files": sorted((asdict(entry) for entry in own), key=lambda entry: entry["path"]),
+            "content_digest": content_digest(temporary) if digest else None,
+        }
+        _write_synced(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        _sync_folder(folder)
+        _prune(folder, keep)
+        logger.info("saved %s", final)
+    mesh.barrier()
+    return final
+
+
+def newest_verified(folder: Path) -> Path | None:
+    """The newest checkpoint whose files are what its manifest says; damaged ones are reported and passed over."""
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        found = verify(path)
+        if not found:
+            return path
+        logger.warning("checkpoint %s is damaged and is not used: %s", path, "; ".join(found))
+    return None
+
+
+def verify(path: Path) -> list[str]:
+    """What is wrong with a checkpoint; empty when every file has the size and sha256 that its manifest says."""
+    try:
+        manifest = read_manifest(path)
+    except ValueError as error:
+        return [str(error)]
+    found = []
+    for entry in manifest["files"]:
+        expected = FileEntry(**entry)
+        file = path / expected.path
+        if not file.is_file():
+            found.append(f"{expected.path} is missing")
+        elif file.stat().st_size != expected.size:
+            found.append(f"{expected.path} has {file.stat().st_size} bytes, expected {expected.size}")
+        elif file_entries(str(path), [expected.path])[0] != expected:
+            found.append(f"{expected.path} differs from its sha256")
+    return found
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A checkpoint's manifest.
+
+    Raises:
+        ValueError: there is none, or it is of another schema version.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} has no readable {MANIFEST}: {error}") from error
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"{path}: schema {manifest.get('schema_version')}, expected {SCHEMA_VERSION}")
+    return manifest
+
+
+def load(path: Path, optimizer: ZeroOptimizer, mesh: Mesh, mixture_digest: str) -> TrainState:
+    """Read a verified checkpoint into the optimizer and the parameters; every rank takes part.
+
+    The same layout continues bit for bit; another layout gets the same values. Random number generators are restored
+    where the number of ranks is the same.
+
+    Raises:
+        ValueError: the checkpoint was trained on another mixture.
+    """
+    manifest = read_manifest(path)
+    if manifest["mixture_digest"] != mixture_digest:
+        raise ValueError(
+            f"{path} was trained on mixture {manifest['mixture_digest'][:12]}, this run's is {mixture_digest[:12]}: "
+            f"its order of samples differs, so some would repeat and some be skipped; train into another folder, or "
+            f"restore the mixture's sources, weights, budget and seed"
+        )
+    rng = _rng_state(mesh) if _world_size(manifest) == mesh.parallel.world_size else {}
+    dcp.load(
+        {**optimizer.shards(), **rng},
+        storage_reader=FileSystemReader(path),
+        planner=_LoadPlanner(),
+        process_group=mesh.control,
+        no_dist=mesh.control is None,
+    )
+    _restore_rng(rng)
+    optimizer.set_step(manifest["step"])
+    optimizer.publish()
+    return TrainState(manifest["step"], manifest["consumed_samples"])
+
+
+def read_tensors(path: Path, *, only_weights: bool) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a checkpoint in true shapes, sorted by key, a few at a time; no process group needed.
+
+    Args:
+        only_weights: the master weights alone, else Adam's moments too.
+    """
+    metadata = FileSystemReader(path).read_metadata().state_dict_metadata
+    keys = [key for key in sorted(metadata) if not key.startswith("rng.")]
+    if only_weights:
+        keys = [key for key in keys if not key.startswith("exp_avg")]
+    while keys:
+        batch: dict[str, Tensor] = {}
+        while keys and (not batch or sum(tensor.nbytes for tensor in batch.values()) < _READ_BYTES):
+            stored = metadata[key := keys.pop(0)]
+            assert isinstance(stored, TensorStorageMetadata)
+            batch[key] = torch.empty(stored.size, dtype=stored.properties.dtype)
+        dcp.load(dict(batch), storage_reader=FileSystemReader(path), no_dist=True)
+        yield from batch.items()
+
+
+def content_digest(path: Path) -> str:
+    """sha256 over sorted (key, dtype, shape, bytes) of weights and moments, whatever ranks wrote them."""
+    return tensors_digest(read_tensors(path, only_weights=False))
+
+
+class _SavePlanner(DefaultSavePlanner):
+    """Plans a state of `FlatShard`s: one write per rectangle."""
+
+    def __init__(self) -> None:
+        super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
+
+    def create_local_plan(self) -> SavePlan:
+        items = [
+            WriteItem(
+                index=MetadataIndex(key, chunk.offsets),
+                type=WriteItemType.SHARD,
+                tensor_data=TensorWriteData(chunk, TensorProperties.create_from_tensor(shard.data), shard.shape),
+            )
+            for key, shard in self.state_dict.items()
+            for chunk in rectangles(shard)
+        ]
+        self.plan = SavePlan(items)
+        return self.plan
+
+    def lookup_object(self, index: MetadataIndex) -> Tensor:
+        return _rectangle_data(self.state_dict[index.fqn], index)
+
+
+class _LoadPlanner(DefaultLoadPlanner):
+    """Plans reads into `FlatShard`s from whatever rectangles were stored."""
+
+    def __init__(self) -> None:
+        super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
+
+    def create_local_plan(self) -> LoadPlan:
+        assert self.metadata is not None
+        items: list[ReadItem] = []
+        for key, shard in self.state_dict.items():
+            stored = self.metadata.state_dict_metadata.get(key)
+            if not isinstance(stored, TensorStorageMetadata) or stored.size != shard.shape:
+                size = list(stored.size) if isinstance(stored, TensorStorageMetadata) else "nothing"
+                raise ValueError(
+                    f"the checkpoint holds {size} for {key}, the model has {list(shard.shape)}: it is of another model"
+                )
+            items += create_read_items_for_chunk_list(key, stored, rectangles(shard))
+        return LoadPlan(items)
+
+    def lookup_tensor(self, index: MetadataIndex) -> Tensor:
+        return _rectangle_data(self.state_dict[index.fqn], index)
+
+
+def rectangles(shard: FlatShard) -> list[ChunkStorageMetadata]:
+    """The at most three rectangles that make up a row-major range of a vector or matrix, in order."""
+    begin, end = shard.start, shard.start + shard.data.numel()
+    spans: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((begin,), (end - begin,))]
+    if len(shard.shape) > 1:
+        assert len(shard.shape) == 2, f"a parameter of shape {shard.shape}"
+        width = shard.shape[1]
+        # Cut after the first started row and before the last unfinished one.
+        cuts = sorted({begin, min(end, -(-begin // width) * width), max(begin, end // width * width), end})
+        spans = [
+            ((a // width, a % width), ((b - a) // width, width) if (b - a) >= width else (1, b - a))
+            for a, b in pairwise(cuts)
+        ]
+    return [ChunkStorageMetadata(torch.Size(at), torch.Size(size)) for at, size in spans if math.prod(size)]
+
+
+def _rectangle_data(shard: FlatShard, index: MetadataIndex) -> Tensor:
+    assert index.offset is not None
+    strides = [math.prod(shard.shape[dim + 1 :]) for dim in range(len(shard.shape))]
+    begin = sum(at * stride for at, stride in zip(index.offset, strides, strict=True)) - shard.start
+    size = next(chunk.sizes for chunk in rectangles(shard) if chunk.offsets == index.offset)
+    return shard.data[begin : begin + size.numel()].view(size)
+
+
+def _rng_state(mesh: Mesh) -> dict[str, FlatShard]:
+    """Every rank's random number generators: one row each of a (ranks, bytes) matrix per kind of device."""
+    states = {"rng.cpu": torch.get_rng_state()}
+    if mesh.device.type == "cuda":
+        states["rng.cuda"] = torch.cuda.get_rng_state(mesh.device)
+    world = mesh.parallel.world_size
+    return {
+        key: FlatShard(torch.Size((world, state.numel())), mesh.rank * state.numel(), state)
+        for key, state in states.items()
+    }
+
+
+def _restore_rng(states: dict[str, FlatShard]) -> None:
+    if "rng.cpu" in states:
+        torch.set_rng_state(states["rng.cpu"].data)
+    if "rng.cuda" in states:
+        torch.cuda.set_rng_state(states["rng.cuda"].data)
+
+
+def _world_size(manifest: dict[str, Any]) -> int:
+    return math.prod(manifest["parallel"].values())
+
+
+def _prune(folder: Path, keep: int) -> None:
+    for path in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(path)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
