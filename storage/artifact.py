@@ -158,9 +158,7 @@ def code_revision() -> str:
     folder = Path(__file__).resolve().parents[1]
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
     described = (
-        subprocess.run(command, capture_output=True, text=True, check=False)
-        if (folder / ".git").exists()
-        else None
+        subprocess.run(command, capture_output=True, text=True, check=False) if (folder / ".git").exists() else None
     )
     if described is not None and described.returncode == 0:
         return described.stdout.strip()
@@ -179,10 +177,7 @@ def new_file(artifact: str, path: str) -> Iterator[HashingFile]:
 
 def file_entries(artifact: str, paths: Iterable[str]) -> list[FileEntry]:
     """Entries of files that something else wrote below the artifact; reads them once to hash them."""
-    return [
-        FileEntry(path, size(join(artifact, path)) or 0, sha256(join(artifact, path)))
-        for path in sorted(paths)
-    ]
+    return [FileEntry(path, size(join(artifact, path)) or 0, sha256(join(artifact, path))) for path in sorted(paths)]
 
 
 def seal(artifact: str, manifest: Manifest) -> None:
@@ -220,7 +215,7 @@ def verify(artifact: str) -> list[str]:
 
 
 def cache_folder() -> Path:
-    """Where Hibari keeps what can be made again: `$HIBARI_CACHE`, else `$XDG_CACHE_HOME/hibari`, else `~/.cache/hibari`."""
+    """For what can be made again: `$HIBARI_CACHE`, else `$XDG_CACHE_HOME/hibari`, else `~/.cache/hibari`."""
     if configured := os.environ.get("HIBARI_CACHE"):
         return Path(configured)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hibari"

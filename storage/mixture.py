@@ -93,9 +93,7 @@ class Mixture:
         return cls(uri, split)
 
     def _array(self, path: str) -> np.ndarray:
-        return np.load(
-            self._stack.enter_context(localized(join(self._uri, path))), mmap_mode="r", allow_pickle=False
-        )
+        return np.load(self._stack.enter_context(localized(join(self._uri, path))), mmap_mode="r", allow_pickle=False)
 
     def _reader(self, split: str, source: PlannedSource) -> _SourceReader:
         prefix = resolve_uri(self._uri, source.tokens)

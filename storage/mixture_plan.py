@@ -214,12 +214,8 @@ def read_plan(uri: str) -> MixturePlan:
         plan = SplitPlan(**fields, sources=sources)
         hashes = [(source.bin_sha256, source.idx_sha256) for source in sources]
         weights = [source.weight for source in sources]
-        if plan.digest != order_digest(
-            plan.num_samples, content["seq_len"], content["seed"], weights, hashes
-        ):
-            raise ValueError(
-                f"{uri}/{PLAN}: {name} does not agree with its digest: edited by hand? Run mix again"
-            )
+        if plan.digest != order_digest(plan.num_samples, content["seq_len"], content["seed"], weights, hashes):
+            raise ValueError(f"{uri}/{PLAN}: {name} does not agree with its digest: edited by hand? Run mix again")
         splits[name] = plan
     return MixturePlan(content["seq_len"], content["seed"], splits)
 

@@ -68,9 +68,7 @@ def source_order(lengths: np.ndarray, num_samples: int, seq_len: int, seed: int)
     """
     epoch_tokens = int(lengths.sum(dtype=np.int64))
     if epoch_tokens == 0:
-        raise ValueError(
-            f"{len(lengths)} documents with no token cannot fill {num_samples} samples of {seq_len}"
-        )
+        raise ValueError(f"{len(lengths)} documents with no token cannot fill {num_samples} samples of {seq_len}")
     num_epochs = max(1, math.ceil((num_samples * seq_len + 1) / epoch_tokens))
     total = (num_epochs * epoch_tokens - 1) // seq_len
     before_last = total
@@ -103,9 +101,7 @@ def _shuffled_documents(
     return index
 
 
-def _sample_index(
-    lengths: np.ndarray, document_index: np.ndarray, num_samples: int, seq_len: int
-) -> np.ndarray:
+def _sample_index(lengths: np.ndarray, document_index: np.ndarray, num_samples: int, seq_len: int) -> np.ndarray:
     """Where token k * seq_len of the stream lies, k = 0..num_samples; int32 where that fits, else int64."""
     lengths_in_order = lengths[document_index]
     ends = np.cumsum(lengths_in_order, dtype=np.int64)
@@ -186,7 +182,6 @@ def largest_deviation(sources: np.ndarray, weights: Sequence[float]) -> float:
     """How far, in samples, any source ever is from weight * samples read, over all prefixes of a blend."""
     read = np.arange(1, len(sources) + 1)
     deviations = [
-        np.abs(np.cumsum(sources == source) - weight * read).max(initial=0.0)
-        for source, weight in enumerate(weights)
+        np.abs(np.cumsum(sources == source) - weight * read).max(initial=0.0) for source, weight in enumerate(weights)
     ]
     return float(max(deviations))

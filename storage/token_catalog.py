@@ -76,9 +76,7 @@ def read_catalog(artifact: str) -> list[TokenSource]:
     """
     content = json.loads(read_bytes(join(artifact, CATALOG)))
     if content["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(
-            f"{artifact}/{CATALOG}: schema {content['schema_version']}, expected {SCHEMA_VERSION}"
-        )
+        raise ValueError(f"{artifact}/{CATALOG}: schema {content['schema_version']}, expected {SCHEMA_VERSION}")
     return [
         TokenSource(
             source["name"],

@@ -192,9 +192,7 @@ class TokenFile:
         bounds_at = offsets_at + 8 * num_sequences
         end = bounds_at + 8 * num_bounds
         if len(index) not in (end, end + num_sequences):  # with Megatron's optional modes, a byte a sequence
-            raise ValueError(
-                f"{prefix}.idx: {len(index)} bytes, its header asks for {end}: cut short or damaged"
-            )
+            raise ValueError(f"{prefix}.idx: {len(index)} bytes, its header asks for {end}: cut short or damaged")
         self.dtype = DTYPES[code]
         self.lengths = index[HEADER.size : offsets_at].view("<i4")
         self._offsets = index[offsets_at:bounds_at].view("<i8")
@@ -256,9 +254,7 @@ class TokenFile:
         )
         stop = end if length is None else start + offset + length
         if offset < 0 or stop > end or start + offset > stop:
-            raise IndexError(
-                f"tokens {offset}..{stop - start} of document {document}, which has {end - start}"
-            )
+            raise IndexError(f"tokens {offset}..{stop - start} of document {document}, which has {end - start}")
         return self.tokens[start + offset : stop]
 
     def _token_at(self, sequence: int) -> int:

@@ -50,7 +50,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 @dataclass
 class TextLines:
-    """Prints a line at most every `interval_s` seconds, and always the last of a stage; also where there is no terminal."""
+    """Writes a line at most every `interval_s` seconds, and always the last of a stage."""
 
     interval_s: float = 2.0
     _started: dict[str, float] = field(default_factory=dict)

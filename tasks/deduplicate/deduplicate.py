@@ -1,9 +1,9 @@
 """Deduplicate documents: sign every shard, decide over all, write the survivors and everyone's fate.
 
 In: document shards (Parquet). Out: `signatures/<shard>.parquet` (id, crawl, characters, exact digest, band hashes),
-`documents/<shard>.parquet` with the survivors as they came, and `ledger/<shard>.parquet` with a row for every document:
-kept, or dropped with the twin it is a copy of and the survivor that stands for both. Signing and writing are mapped over
-shards; only the decision (`tasks.deduplicate.cluster`) sees all documents, as numbers.
+`documents/<shard>.parquet` with the survivors as they came, and `ledger/<shard>.parquet` with a row for every
+document: kept, or dropped with the twin it is a copy of and the survivor that stands for both. Signing and writing
+are mapped over shards; only the decision (`tasks.deduplicate.cluster`) sees all documents, as numbers.
 
 Method: Swallow's (MinHash over character 5-grams, any shared bucket), with clusters and a stated survivor; see
 Broder 1997 for MinHash and Leskovec et al., Mining of Massive Datasets, section 3.4, for banding.

@@ -6,10 +6,10 @@ UTF-8 bytes. The end of the document is not scored. What precedes the first toke
 BOS where the tokenizer's document policy has one, else the token that ends documents (in a training sample,
 that of the document before). A document longer than `window` tokens is read in windows: the first scores
 `window` tokens, each later one moves on by `stride`, scores `stride` tokens more and gives them at least
-`window - stride` tokens of context. Computed in float32. The same definition is used in every figure that
-bears the name.
+`window - stride` tokens of context. The log-softmax is float32. The same definition is used in every figure
+that bears the name.
 
-    documents = select_texts(held_out, max_bytes=40_000, max_document_bytes=8_192)
+    documents = select_texts(held_out, max_bytes=32_000, max_document_bytes=4_096)
     rows = score_documents(model, plan_documents(encoder, documents, window=512, stride=384), batch_size=4)
 """
 

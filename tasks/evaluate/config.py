@@ -8,7 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class EvaluateConfig(BaseModel):
-    """Defaults score three models of 135 M parameters within about four minutes on two CPU cores."""
+    """What is measured, and how much of it.
+
+    Defaults make 44,000 tokens for SmolLM2-135M, which spends one on 1.7 bytes of Japanese, and about half as many for
+    a model with an expanded tokenizer; one core of a busy CPU machine does 160 to 180 of them a second.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -85,13 +85,12 @@ def evaluate(
         progress: called with (tokens done, tokens in all, "model: task").
 
     Returns:
-        Files, counts per language, and in `details`: `scores` (model -> headline figures), `start_tokens`
+        Files, counts per language, and in `details`: `table` (model -> headline figures), `start_tokens`
         (model -> ids that precede a text), `device`, `probe_digest`.
 
     Raises:
         ValueError: no base, a folder without model or tokenizer, files of different models in one folder, a
-            window longer
-            than the model's positions, or too little text; the message says which and what to do.
+            window longer than the model's positions, or no text; the message says which and what to do.
     """
     chosen = {name: uri for name, uri in models.items() if name not in config.skip_models}
     _check_names(chosen)
@@ -106,13 +105,14 @@ def evaluate(
     for model, tasks in examples.items():
         files += [_write_rows(out, f"examples/{model}-{task}.jsonl", scored) for task, scored in tasks.items()]
     details: dict[str, Any] = {
-        "scores": headline_table(rows),
+        "table": headline_table(rows),
         "start_tokens": {plan.name: plan.start for plan in plans},
         "device": device,
     }
     if questions:
         details["probe_digest"] = probe_digest()
-    return Outcome(files=files, counts=_counts(documents, questions, plans), details=details)
+    counts = {"examples": sum(len(scored) for tasks in examples.values() for scored in tasks.values())}
+    return Outcome(files=files, counts=counts | _counts(documents, questions, plans), details=details)
 
 
 def _check_names(models: Mapping[str, str]) -> None:

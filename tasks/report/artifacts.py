@@ -61,9 +61,14 @@ class RunArtifacts:
     def json(self, stage: str, path: str) -> Any:
         """A JSON data file's value."""
         data = self.file(stage, path)
-        return None if data is None else json.loads(data)
+        return None if data is None else _parse(data)
 
     def json_lines(self, stage: str, path: str) -> list[dict[str, Any]]:
         """A JSONL data file's rows; none where there is no such file."""
         data = self.file(stage, path) or b""
-        return [json.loads(line) for line in data.splitlines() if line.strip()]
+        return [_parse(line) for line in data.splitlines() if line.strip()]
+
+
+def _parse(data: bytes) -> Any:
+    """JSON, in which a NaN or an infinity is as good as unknown."""
+    return json.loads(data, parse_constant=lambda _: None)

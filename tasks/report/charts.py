@@ -1,9 +1,9 @@
 """Charts as inline SVG: the learning curve, and scores with their intervals.
 
 In: plain numbers. Out: an `<svg>` element for an HTML page: text stays text in the page's own font, colours are CSS
-variables of the page (so a dark page has dark charts), and nothing refers to anything outside. The same numbers give the
-same bytes: ids are hashed with a fixed salt and no date is written. Drawn by matplotlib, laid out with the DejaVu Sans
-that it ships, so that the machine's fonts do not matter.
+variables of the page (so a dark page has dark charts), and nothing refers to anything outside. The same numbers give
+the same bytes: ids are hashed with a fixed salt and no date is written. Drawn by matplotlib, laid out with the DejaVu
+Sans that it ships, so that the machine's fonts do not matter.
 
     svg = learning_curve([1, 2, 3], {"Japanese": [3.1, 2.9, 2.8]}, [0.1, 0.2, 0.1])
 """
@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tasks.report.formats import scientific
@@ -35,7 +37,7 @@ _VARIABLES = {
     _GRID: "--grid",
     **{color: f"--series-{number}" for number, color in enumerate(_SERIES, 1)},
 }
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
     "font.size": 10,
@@ -64,7 +66,7 @@ def learning_curve(steps: Sequence[int], losses: Mapping[str, Values], lr: Value
 
     Each language has its single points, faint, and their running mean over a twentieth of the steps.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": "learning curve"}):
+    with _styled({"svg.hashsalt": "learning curve"}):
         figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         for color, (name, values) in zip(cycle(_SERIES), losses.items(), strict=False):
@@ -77,9 +79,8 @@ def learning_curve(steps: Sequence[int], losses: Mapping[str, Values], lr: Value
                 above.plot(at, running_mean(ys, max(1, len(steps) // 20)), color=color, label=name)
         above.set_ylabel("loss, nats per token")
         if losses:
-            above.legend(
-                loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=min(3, len(losses))
-            )  # above: it hides nothing
+            # Above the plot, where it hides nothing.
+            above.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=min(3, len(losses)))
         known_lr = [(step, value) for step, value in zip(steps, lr, strict=True) if value is not None]
         if known_lr:
             below.plot(*zip(*known_lr, strict=True), color=_MUTED)
@@ -99,14 +100,23 @@ def intervals(panels: Sequence[tuple[str, Sequence[tuple[str, float, float | Non
     Args:
         panels: (title with unit, rows of (model, value, low, high)).
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": "scores", "axes.grid.axis": "x", "axes.spines.left": False}):
+    with _styled({"svg.hashsalt": "scores", "axes.grid.axis": "x", "axes.spines.left": False}):
         rows = sum(len(scores) for _, scores in panels)
-        figure = Figure(figsize=(WIDTH, 0.34 * rows + 0.8 * len(panels)), layout="constrained")
-        figure.get_layout_engine().set(h_pad=0.1)  # a title belongs to the panel below it
+        figure = Figure(figsize=(WIDTH, 0.34 * rows + 0.8 * len(panels)))
+        figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.1))  # a title belongs to the panel below it
         axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[len(scores) + 0.6 for _, scores in panels])
         for panel, (title, scores) in zip(axes[:, 0], panels, strict=True):
             _draw_intervals(panel, title, scores)
         return _inline_svg(figure, "Scores of each model with their intervals")
+
+
+@contextmanager
+def _styled(own: Any) -> Iterator[None]:
+    """Draw in our style, whatever the user's matplotlibrc says, and leave theirs as it was."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({**_STYLE, **own})
+        yield
 
 
 def _draw_intervals(axes: Axes, title: str, scores: Sequence[tuple[str, float, float | None, float | None]]) -> None:

@@ -47,6 +47,11 @@ def change(value: float | None, digits: int = 1, unit: str = "%") -> str:
     return UNKNOWN if value is None else _minus(f"{value * 100:+,.{digits}f}\u00a0{unit}")
 
 
+def significant(value: float | None) -> str:
+    """A number of any magnitude in three digits: `0.0212`, `1,340`."""
+    return UNKNOWN if value is None else _minus(f"{float(f'{value:.3g}'):,.12g}")
+
+
 def scientific(value: float | None) -> str:
     """A small number as one writes learning rates: `1e-4`, `3.3e-6`."""
     if value is None:
@@ -67,9 +72,11 @@ def size(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time span: `0.4 s`, `12 s`, `4 min 05 s`, `2 h 03 min`."""
+    """A time span: `0.08 s`, `7.8 s`, `12 s`, `4 min 05 s`, `2 h 03 min`."""
     if seconds is None:
         return UNKNOWN
+    if seconds < 0.95:
+        return f"{seconds:.2f}\u00a0s"
     if seconds < 9.95:
         return f"{seconds:.1f}\u00a0s"
     whole = round(seconds)
@@ -150,7 +157,7 @@ def _minus(text: str) -> str:
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
-        count, decimal, signed, share, change, scientific, size, duration, language, words, cell, interval,
+        count, decimal, signed, share, change, scientific, significant, size, duration, language, words, cell, interval,
         difference, difference_interval, moment,
     )
 }  # fmt: skip

@@ -88,7 +88,7 @@ def cut_sentence(encoder: Encoder, text: str, base_vocab: int | None) -> list[di
     for end in range(1, len(ids) + 1):
         decoded = encoder.decode(ids[:end])
         whole = decoded.startswith(shown) and not decoded.endswith("\ufffd")
-        if whole and (len(decoded) > len(shown)) or end == len(ids):
+        if (whole and len(decoded) > len(shown)) or end == len(ids):
             new = base_vocab is not None and any(token >= base_vocab for token in ids[start:end])
             runs.append({"text": decoded[len(shown) :], "tokens": end - start, "new": new})
             start, shown = end, decoded

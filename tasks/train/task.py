@@ -1,6 +1,7 @@
 """Train in Prefect: the initialised model and the mixture in, a checkpoint out.
 
-Prefect launches training, never runs it: torchrun has its own session, its logs are files, and what ends this task ends it too.
+Prefect launches training, never runs it: torchrun has a session of its own, its logs are files, and what ends this
+task ends it too.
 """
 
 from __future__ import annotations

@@ -84,8 +84,7 @@ def record(number: int, body: bytes) -> bytes:
 
 
 def write_crawl(folder: Path) -> list[Path]:
-    """Twenty records in two WARC files: 14 Japanese pages, of which one is another's copy, 3 English, 1 Chinese, 1 empty,
-    1 too short."""
+    """Twenty records in two WARC files: 14 Japanese pages (one another's copy), 3 English, 1 Chinese, 1 empty, 1 short."""
     pages = [html(japanese(seed), "ja") for seed in range(13)]
     pages += [html(japanese(4), "ja")]
     pages += [html(english(seed), "en") for seed in range(3)]

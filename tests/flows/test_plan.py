@@ -80,7 +80,6 @@ def after(stage: str) -> set[str]:
         ({"train.parallel": {"dp": 2, "tp": 1, "pp": 1}}, set()),
         ({"curate.max_page_seconds": 1}, set()),
         ({"train.save_every": 7}, set()),
-        ({"evaluate": {"batch_size": 2}}, set()),
         ({"root": "elsewhere"}, set()),
         ({"name": "other"}, {"report"}),
     ],

@@ -49,7 +49,7 @@ def test_models_of_different_tokenizers_are_scored_side_by_side(models: dict[str
         "examples/trained-bits_per_byte.jsonl",
         "examples/trained-hibari_probe.jsonl",
     }
-    table = outcome.details["scores"]
+    table = outcome.details["table"]
     assert set(table["trained"]) >= {"ja_bits_per_byte", "en_bits_per_byte", "probe_ja_accuracy", "probe_en_margin"}
     assert set(table["initialized"]) == {"ja_bits_per_byte", "en_bits_per_byte"}
     assert outcome.details["start_tokens"] == {"base": [0], "initialized": [0], "trained": [1]}
@@ -62,6 +62,7 @@ def test_models_of_different_tokenizers_are_scored_side_by_side(models: dict[str
     assert (outcome.counts["questions_ja"], outcome.counts["questions_en"]) == (72, 48)
     assert [done for done, _, _ in seen] == sorted({done for done, _, _ in seen})
     assert seen[-1][0] == seen[-1][1] == outcome.counts["tokens"]
+    assert outcome.counts["examples"] == 3 * 9 + 2 * 120
 
 
 def test_the_same_again_is_the_same_bytes(models: dict[str, str], tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_the_same_again_is_the_same_bytes(models: dict[str, str], tmp_path: Path
     assert first == again
     reordered = {"en": TEXTS["en"][::-1], "ja": TEXTS["ja"][::-1]}
     assert evaluate(models, reordered, config, out=str(tmp_path / "reordered"), seed=5) == first
-    assert "initialized" not in first.details["scores"]
+    assert "initialized" not in first.details["table"]
 
 
 def test_batch_size_moves_no_score_by_more_than_rounding(models: dict[str, str], tmp_path: Path) -> None:
@@ -131,8 +132,8 @@ def test_too_little_text_is_a_clear_error(models: dict[str, str], texts: dict[st
 def test_the_probe_needs_no_held_out_text(models: dict[str, str], tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"tasks": ["hibari_probe"]})
     outcome = evaluate({"base": models["base"]}, {}, config, out=str(tmp_path), seed=1)
-    assert "probe_ja_margin" in outcome.details["scores"]["base"]
-    assert "ja_bits_per_byte" not in outcome.details["scores"]["base"]
+    assert "probe_ja_margin" in outcome.details["table"]["base"]
+    assert "ja_bits_per_byte" not in outcome.details["table"]["base"]
 
 
 def test_importing_the_stage_does_not_load_torch() -> None:

@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 
 from tasks.evaluate.model import Choices, LanguageModel
-from tasks.evaluate.probe import Question, load_probe, plan_questions, render, score_questions
+from tasks.evaluate.probe import Question, load_probe, plan_questions, probe_digest, render, score_questions
+from tasks.evaluate.scores import TASK_VERSION
 from tokenizer.encoder import load_encoder
 
 QUESTIONS = load_probe()
@@ -51,6 +52,11 @@ def test_no_answer_position_is_preferred(language: str) -> None:
 def test_no_question_is_there_twice() -> None:
     assert len({question.id for question in QUESTIONS}) == len(QUESTIONS)
     assert len({question.question for question in QUESTIONS}) == len(QUESTIONS)
+
+
+def test_a_changed_probe_set_comes_with_a_new_version() -> None:
+    """Scores of different questions must not share a name: raise TASK_VERSION and the stage's algorithm version."""
+    assert (TASK_VERSION, probe_digest()[:16]) == (1, "64e9d8019f286eab")
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.id)

@@ -166,21 +166,22 @@ def _mix() -> Outcome:
 
 
 def _train(root: Path, num_steps: int) -> Outcome:
+    """Rounded, because the last digit of a sine is the machine's affair."""
     rows = []
     for step in range(1, num_steps + 1):
-        wobble = 0.12 * math.sin(step * 2.7) + 0.07 * math.sin(step * 7.1)
-        losses = {"ja": 2.2 + 2.0 * math.exp(-step / 35) + wobble}
+        wobble = round(0.12 * math.sin(step * 2.7) + 0.07 * math.sin(step * 7.1), 4)
+        losses = {"ja": round(2.2 + 2.0 * math.exp(-step / 35) + wobble, 4)}
         if step % 3:
-            losses["en"] = 2.75 + 0.1 * math.exp(-step / 20) + 2 * wobble
+            losses["en"] = round(2.75 + 0.1 * math.exp(-step / 20) + 2 * wobble, 4)
         row: dict[str, Any] = {
             "step": step,
             "consumed_samples": step * 16,
             "consumed_tokens": step * 8_192,
             "loss": 0.9 * losses["ja"] + 0.3,
             "language_loss": losses,
-            "bits_per_byte": {name: loss / math.log(2) / 4.4 for name, loss in losses.items()},
+            "bits_per_byte": {name: round(loss / math.log(2) / 4.4, 4) for name, loss in losses.items()},
             "grad_norm": 1.0 + wobble,
-            "lr": 1e-4 * min(step / 12, 0.5 + 0.5 * math.cos(math.pi * step / num_steps)),
+            "lr": round(1e-4 * min(step / 12, 0.5 + 0.5 * math.cos(math.pi * step / num_steps)), 9),
             "step_seconds": 32 + wobble,
             "tokens_per_second": 255 + wobble,
             "tflops": {"model_causal": 0.21, "swallow_2023_12": 0.28},
@@ -221,7 +222,7 @@ def _evaluate(root: Path) -> Outcome:
         for category in (None, "everyday", "science") if metric == "accuracy" else (None,):
             for model, value in zip(("base", "initialized", "trained"), scores, strict=True):
                 if value is not None:
-                    row = {
+                    row: dict[str, Any] = {
                         "model": model,
                         "task": task,
                         "metric": metric,

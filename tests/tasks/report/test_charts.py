@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import pytest
 
 from tasks.report.charts import intervals, learning_curve, running_mean
 
 STEPS = list(range(1, 61))
-LOSSES = {"Japanese": [4 - step / 30 for step in STEPS], "English": [3.0 if step % 3 else None for step in STEPS]}
+LOSSES: dict[str, list[float | None]] = {
+    "Japanese": [4 - step / 30 for step in STEPS],
+    "English": [3.0 if step % 3 else None for step in STEPS],
+}
 LR = [1e-4 * min(step / 6, 1) for step in STEPS]
-PANELS = [
+PANELS: list[tuple[str, list[tuple[str, float, float | None, float | None]]]] = [
     ("Japanese, bits per byte", [("base", 1.7, 1.6, 1.8), ("trained", 1.4, 1.3, 1.5)]),
     ("English, bits per byte", [("base", 1.0, None, None)]),
 ]
@@ -41,9 +45,16 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
     assert intervals(PANELS) == intervals(PANELS)
 
 
+def test_the_users_own_matplotlib_settings_change_nothing() -> None:
+    expected = intervals(PANELS)
+    with mpl.rc_context({"lines.markersize": 30, "axes.facecolor": "red", "font.size": 40}):
+        assert intervals(PANELS) == expected
+        assert mpl.rcParams["font.size"] == 40
+
+
 def test_more_languages_than_colors_are_all_drawn() -> None:
     names = [f"language {number}" for number in range(6)]
-    svg = learning_curve(STEPS, {name: LOSSES["Japanese"] for name in names}, LR)
+    svg = learning_curve(STEPS, dict.fromkeys(names, LOSSES["Japanese"]), LR)
     assert [name for name in names if f">{name}<" not in svg] == []
 
 

@@ -29,7 +29,11 @@ NBSP = "\u00a0"
         (formats.size(999), f"999{NBSP}bytes"),
         (formats.size(92_900_000), f"92.9{NBSP}MB"),
         (formats.size(3.4e12), f"3.4{NBSP}TB"),
-        (formats.duration(0.42), f"0.4{NBSP}s"),
+        (formats.duration(0.084), f"0.08{NBSP}s"),
+        (formats.duration(0.97), f"1.0{NBSP}s"),
+        (formats.significant(0.000679449), "0.000679"),
+        (formats.significant(1336.2), "1,340"),
+        (formats.significant(12.0), "12"),
         (formats.duration(9.97), f"10{NBSP}s"),
         (formats.duration(59.7), f"1{NBSP}min{NBSP}00{NBSP}s"),
         (formats.duration(245), f"4{NBSP}min{NBSP}05{NBSP}s"),
@@ -47,7 +51,9 @@ def test_written(written: str, expected: str) -> None:
 
 def test_unknown_is_a_dash() -> None:
     for name, write in formats.FILTERS.items():
-        unknown = {} if name in ("cell", "interval", "difference", "difference_interval") else None
+        unknown: dict[str, str] | None = (
+            {} if name in ("cell", "interval", "difference", "difference_interval") else None
+        )
         assert write(unknown) == ("" if "interval" in name else "–"), name
 
 

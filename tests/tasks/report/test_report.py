@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from storage.artifact import Outcome
+from flows.plan import ALGORITHMS
+from storage.artifact import Outcome, content_digest
 from storage.uri import read_bytes
 from tasks.report.report import SECTIONS, build_report
-from tests.tasks.report.made_up_run import CURATE, RUN, STAGES, make_run, seal_stage
+from tests.tasks.report.made_up_run import CURATE, RUN, STAGES, make_run, seal_stage, write_rows
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -50,7 +51,7 @@ class Page(HTMLParser):
             self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        assert self.open[-1:] == [tag], f"</{tag}> closes {self.open[-1:]}"
         self.open.pop()
 
     def handle_data(self, data: str) -> None:
@@ -135,6 +136,13 @@ def test_the_same_artifacts_give_the_same_bytes(
     assert again.counts == {"stages": 9}
 
 
+def test_golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this fails, the page changed: raise the report's algorithm version, and put the new digest here."""
+    monkeypatch.chdir(tmp_path)  # places are on the page
+    outcome = build_report(make_run(Path("runs"), num_steps=40), RUN, out="report")
+    assert (ALGORITHMS["report"][0], content_digest(outcome.files)[:16]) == ("1", "6b7a29796fb85132")
+
+
 def test_text_out_of_data_is_escaped(tmp_path: Path) -> None:
     counts = {**CURATE, "dropped_<b>bold</b>": 0}
     outcome = Outcome(counts=counts, details={"charsets": {"<script>alert(1)</script>": 1}})
@@ -176,3 +184,12 @@ def test_the_run_file_on_the_page_is_the_run_file(tmp_path: Path) -> None:
     page, facts, _ = build({}, tmp_path, run)
     assert yaml.safe_load(facts["run_file"]) == run
     assert "雲雀: & <yaml>" in page.text
+
+
+def test_nothing_is_called_proven_that_was_not_compared(tmp_path: Path) -> None:
+    checks = {"base_vocab": 8, "vocab": 10, "tolerance": 0.0, "languages": {}}
+    files = [write_rows(tmp_path, "train", "start_checks.json", [checks])]
+    page, _, _ = build({"train": seal_stage(tmp_path, "train", Outcome(files))}, tmp_path / "out")
+    assert "all 8 old rows. 2 rows were new" in page.text
+    assert "to the bit" not in page.text
+    assert "no text was given to compare on" in page.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,19 +93,22 @@ def test_a_language_that_a_step_lacks_is_a_gap_and_not_a_zero(made: RunArtifacts
     assert english[2] is None
     assert min(value for value in english if value is not None) > 2
     assert [row["language"] for row in facts["losses"]] == ["ja", "en"]
-    assert facts["losses"][0]["loss_change"] < -0.3
-    assert facts["losses"][0]["bits_per_byte_last"] == pytest.approx(
-        facts["losses"][0]["loss_last"] / 0.693147 / 4.4, rel=1e-4
-    )
+    japanese = facts["losses"][0]
+    assert japanese["loss_change"] < -0.3
+    assert japanese["bits_per_byte_last"] == pytest.approx(japanese["loss_last"] / 0.693147 / 4.4, rel=1e-3)
 
 
 def test_metrics_without_languages_or_speed_are_no_obstacle(tmp_path: Path) -> None:
-    rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.9, "language_loss": None, "lr": 1e-4}]
+    rows: list[dict[str, Any]] = [
+        {"step": 1, "loss": 2.0, "grad_norm": float("inf")},
+        {"step": 2, "loss": 1.9, "language_loss": None, "lr": 1e-4},
+    ]
     uri = seal_stage(tmp_path, "train", Outcome([write_rows(tmp_path, "train", "metrics.jsonl", rows)]))
     facts = training(RunArtifacts.read({"train": uri}))
     assert facts["losses"] == []
     assert facts["curve"]["steps"] == [1, 2]
     assert facts["tokens_per_second"] is None
+    assert facts["grad_norm"] is None  # an infinity has no place in JSON
 
 
 def test_mixture_shows_asked_beside_achieved(made: RunArtifacts) -> None:
