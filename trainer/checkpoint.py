@@ -20,34 +20,14 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
-from torch import Tensor
-from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
-from torch.distributed.checkpoint.metadata import (
-    ChunkStorageMetadata,
-    MetadataIndex,
-    TensorProperties,
-    TensorStorageMetadata,
-)
-from torch.distributed.checkpoint.planner import (
-    LoadPlan,
-    ReadItem,
-    SavePlan,
-    TensorWriteData,
-    WriteItem,
-    WriteItemType,
-)
-from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
 from storage.artifact import FileEntry, file_entries
+from trainer.dcp import load_shards, read_tensors, save_shards
 from trainer.hf import tensors_digest
 from trainer.mesh import Mesh
 from trainer.optimizer import FlatShard, ZeroOptimizer
@@ -56,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
-_READ_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -89,13 +68,7 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     mesh.barrier()
-    dcp.save(
-        {**optimizer.shards(), **_rng_state(mesh)},
-        storage_writer=FileSystemWriter(temporary),
-        planner=_SavePlanner(),
-        process_group=mesh.control,
-        no_dist=mesh.control is None,
-    )
+    save_shards(temporary, {**optimizer.shards(), **_rng_state(mesh)}, mesh.control)
     written = [path.name for path in temporary.glob(f"__{mesh.rank}_*")]
     own = mesh.gathered(file_entries(str(temporary), written))
     if mesh.is_first:
@@ -179,112 +152,16 @@ def load(path: Path, optimizer: ZeroOptimizer, mesh: Mesh, mixture_digest: str) 
             f"restore the mixture's sources, weights, budget and seed"
         )
     rng = _rng_state(mesh) if _world_size(manifest) == mesh.parallel.world_size else {}
-    dcp.load(
-        {**optimizer.shards(), **rng},
-        storage_reader=FileSystemReader(path),
-        planner=_LoadPlanner(),
-        process_group=mesh.control,
-        no_dist=mesh.control is None,
-    )
+    load_shards(path, {**optimizer.shards(), **rng}, mesh.control)
     _restore_rng(rng)
     optimizer.set_step(manifest["step"])
     optimizer.publish()
     return TrainState(manifest["step"], manifest["consumed_samples"])
 
 
-def read_tensors(path: Path, *, only_weights: bool) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a checkpoint in true shapes, sorted by key, a few at a time; no process group needed.
-
-    Args:
-        only_weights: the master weights alone, else Adam's moments too.
-    """
-    metadata = FileSystemReader(path).read_metadata().state_dict_metadata
-    keys = [key for key in sorted(metadata) if not key.startswith("rng.")]
-    if only_weights:
-        keys = [key for key in keys if not key.startswith("exp_avg")]
-    while keys:
-        batch: dict[str, Tensor] = {}
-        while keys and (not batch or sum(tensor.nbytes for tensor in batch.values()) < _READ_BYTES):
-            stored = metadata[key := keys.pop(0)]
-            assert isinstance(stored, TensorStorageMetadata)
-            batch[key] = torch.empty(stored.size, dtype=stored.properties.dtype)
-        dcp.load(dict(batch), storage_reader=FileSystemReader(path), no_dist=True)
-        yield from batch.items()
-
-
 def content_digest(path: Path) -> str:
     """sha256 over sorted (key, dtype, shape, bytes) of weights and moments, whatever ranks wrote them."""
     return tensors_digest(read_tensors(path, only_weights=False))
-
-
-class _SavePlanner(DefaultSavePlanner):
-    """Plans a state of `FlatShard`s: one write per rectangle."""
-
-    def __init__(self) -> None:
-        super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
-
-    def create_local_plan(self) -> SavePlan:
-        items = [
-            WriteItem(
-                index=MetadataIndex(key, chunk.offsets),
-                type=WriteItemType.SHARD,
-                tensor_data=TensorWriteData(chunk, TensorProperties.create_from_tensor(shard.data), shard.shape),
-            )
-            for key, shard in self.state_dict.items()
-            for chunk in rectangles(shard)
-        ]
-        self.plan = SavePlan(items)
-        return self.plan
-
-    def lookup_object(self, index: MetadataIndex) -> Tensor:
-        return _rectangle_data(self.state_dict[index.fqn], index)
-
-
-class _LoadPlanner(DefaultLoadPlanner):
-    """Plans reads into `FlatShard`s from whatever rectangles were stored."""
-
-    def __init__(self) -> None:
-        super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
-
-    def create_local_plan(self) -> LoadPlan:
-        assert self.metadata is not None
-        items: list[ReadItem] = []
-        for key, shard in self.state_dict.items():
-            stored = self.metadata.state_dict_metadata.get(key)
-            if not isinstance(stored, TensorStorageMetadata) or stored.size != shard.shape:
-                size = list(stored.size) if isinstance(stored, TensorStorageMetadata) else "nothing"
-                raise ValueError(
-                    f"the checkpoint holds {size} for {key}, the model has {list(shard.shape)}: it is of another model"
-                )
-            items += create_read_items_for_chunk_list(key, stored, rectangles(shard))
-        return LoadPlan(items)
-
-    def lookup_tensor(self, index: MetadataIndex) -> Tensor:
-        return _rectangle_data(self.state_dict[index.fqn], index)
-
-
-def rectangles(shard: FlatShard) -> list[ChunkStorageMetadata]:
-    """The at most three rectangles that make up a row-major range of a vector or matrix, in order."""
-    begin, end = shard.start, shard.start + shard.data.numel()
-    spans: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((begin,), (end - begin,))]
-    if len(shard.shape) > 1:
-        assert len(shard.shape) == 2, f"a parameter of shape {shard.shape}"
-        width = shard.shape[1]
-        # Cut after the first started row and before the last unfinished one.
-        cuts = sorted({begin, min(end, -(-begin // width) * width), max(begin, end // width * width), end})
-        spans = [
-            ((a // width, a % width), ((b - a) // width, width) if (b - a) >= width else (1, b - a))
-            for a, b in pairwise(cuts)
-        ]
-    return [ChunkStorageMetadata(torch.Size(at), torch.Size(size)) for at, size in spans if math.prod(size)]
-
-
-def _rectangle_data(shard: FlatShard, index: MetadataIndex) -> Tensor:
-    assert index.offset is not None
-    strides = [math.prod(shard.shape[dim + 1 :]) for dim in range(len(shard.shape))]
-    begin = sum(at * stride for at, stride in zip(index.offset, strides, strict=True)) - shard.start
-    size = next(chunk.sizes for chunk in rectangles(shard) if chunk.offsets == index.offset)
-    return shard.data[begin : begin + size.numel()].view(size)
 
 
 def _rng_state(mesh: Mesh) -> dict[str, FlatShard]:
@@ -313,6 +190,8 @@ def _world_size(manifest: dict[str, Any]) -> int:
 def _prune(folder: Path, keep: int) -> None:
     for path in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(path)
+    for leftover in folder.glob(".step-*.tmp"):
+        shutil.rmtree(leftover)
 
 
 def _write_synced(path: Path, text: str) -> None:

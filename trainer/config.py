@@ -43,10 +43,9 @@ class TrainConfig(BaseModel):
     min_lr: float = Field(3.3e-6, ge=0, description="learning rate of the last step")
     warmup_steps: int = Field(1000, ge=0, description="steps in which the learning rate rises linearly from 0")
     schedule: Literal["cosine"] = Field("cosine", description="shape of the decay after warm-up")
-    dtype: Literal["bf16", "fp32", "float64", "auto"] = Field(
+    dtype: Literal["bf16", "fp32", "float64"] = Field(
         "bf16",
-        description="of parameters and activations; master weights and sums are fp32 (float64: float64). auto: bf16 "
-        "where the hardware computes it, else fp32 (a CPU with AVX2 only runs bf16 5 to 25 times slower than fp32)",
+        description="of parameters and activations; master weights and sums are fp32 (float64: float64)",
     )
     parallel: ParallelConfig = Field(default_factory=ParallelConfig, description="layout of the ranks")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment")

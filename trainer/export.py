@@ -3,7 +3,7 @@
 In: a verified checkpoint, the folder that training started from (its config.json, generation config), a folder with the
 tokenizer. Out: config.json, safetensors in `dtype`, tokenizer files. The fp32 master weights are rounded once. The
 result is then loaded through transformers and its logits on a probe are compared with those of our own model from the
-same files: both run scaled-dot-product attention on the same dtype, so on a CPU they are equal to the bit.
+same files: both compute in fp32 with scaled-dot-product attention, so on a CPU they are equal to the bit.
 
     outcome = export(Path("checkpoints/step-00000200"), Path("base"), Path("tokenizer"), Path("out"))
 """
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from storage.artifact import Outcome, file_entries
-from trainer.checkpoint import read_manifest, read_tensors, verify
+from trainer.checkpoint import read_manifest, verify
+from trainer.dcp import read_tensors
 from trainer.hf import HEAD, copy_other_files, load_model, parameter_shapes, write_weights
 from trainer.llama_config import llama_config, read_config_json
 
@@ -55,7 +56,7 @@ def export(checkpoint: Path, model: Path, tokenizer: Path, out: Path, dtype: str
     config = {**fields, "dtype": dtype} | ({"torch_dtype": dtype} if "torch_dtype" in fields else {})
     (out / "config.json").write_text(json.dumps(config, ensure_ascii=False, indent=2, sort_keys=True) + "\n", "utf-8")
     files += ["config.json", *write_weights(out, weights)]
-    difference = logit_difference(out, getattr(torch, dtype))
+    difference = logit_difference(out)
     if difference != 0.0:
         raise ValueError(
             f"{out}: transformers' logits differ from ours by {difference}; the folder is not a faithful export. "
@@ -75,15 +76,18 @@ def export(checkpoint: Path, model: Path, tokenizer: Path, out: Path, dtype: str
 
 
 @torch.no_grad()
-def logit_difference(folder: Path, dtype: torch.dtype) -> float:
-    """Largest absolute difference between transformers' logits and ours on a fixed probe, on the CPU."""
+def logit_difference(folder: Path) -> float:
+    """Largest absolute difference between transformers' logits and ours on a fixed probe, on the CPU.
+
+    Both compute in fp32, which holds every bf16 weight exactly: whether a CPU has bf16 instructions plays no part.
+    """
     from transformers import AutoModelForCausalLM
 
-    ours = load_model(folder, dtype)
+    ours = load_model(folder, torch.float32)
     generator = torch.Generator().manual_seed(0)
     length = min(PROBE_TOKENS, ours.config.max_positions)
     probe = torch.randint(0, ours.config.vocab_size, (1, length), generator=generator)
-    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
     return (ours(probe).double() - theirs(probe, use_cache=False).logits.double()).abs().max().item()
 
 

@@ -30,10 +30,11 @@ from trainer.data import SampleOrder, micro_batches, mixture_problems
 from trainer.hf import open_weights
 from trainer.llama_config import read_llama_config
 from trainer.loss import LossSums, token_losses
-from trainer.mesh import Mesh, compute_dtype, computes_bf16
+from trainer.mesh import Mesh
 from trainer.metrics import MetricsWriter, metrics_row
 from trainer.model import Llama
 from trainer.optimizer import ZeroOptimizer
+from trainer.precision import compute_dtype
 from trainer.schedule import learning_rate
 from trainer.start_checks import check_start
 
@@ -113,11 +114,7 @@ def set_up(job: TrainJob, mesh: Mesh, mixture: SampleOrder) -> tuple[Llama, Zero
     found = problems(config, shape, mesh.parallel.world_size, job.num_steps)
     if found := found + mixture_problems(mixture, config, job.num_steps):
         raise ValueError(f"this training cannot run: {'; '.join(found)}")
-    dtype = compute_dtype(config.dtype, mesh.device)
-    if dtype == torch.bfloat16 and not computes_bf16(mesh.device):
-        logger.warning(
-            "this %s has no bf16 instructions: expect a tenth of fp32's speed; set dtype: auto", mesh.device.type
-        )
+    dtype = compute_dtype(config.dtype)
     torch.manual_seed(job.seed + mesh.rank)
     resumed = mesh.from_first(checkpoint.newest_verified(Path(job.out) / "checkpoints") if mesh.is_first else None)
     if resumed is None:

@@ -152,21 +152,3 @@ def started(timeout_s: float) -> Iterator[torch.device]:
     # After an error the process just ends: tearing down connections to dead ranks can hang.
     dist.barrier()
     dist.destroy_process_group()
-
-
-def compute_dtype(name: str, device: torch.device) -> torch.dtype:
-    """torch's dtype for `TrainConfig.dtype`; "auto" is bf16 where the device has instructions for it, else fp32."""
-    if name == "auto":
-        name = "bf16" if computes_bf16(device) else "fp32"
-    return {"bf16": torch.bfloat16, "fp32": torch.float32, "float64": torch.float64}[name]
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Whether bf16 runs in hardware.
-
-    Without AVX-512 oneDNN has no bf16 kernels and torch multiplies in a plain loop: 10 GFLOPS forward and 2 backward
-    on one AVX2 core that does 60 to 75 in fp32.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

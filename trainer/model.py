@@ -21,6 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.llama_config import LlamaConfig
+from trainer.precision import computes_bf16
+
+
+class Linear(nn.Linear):
+    """Without bias; multiplies in fp32 where the device has no instructions for the parameters' bf16.
+
+    There torch would multiply in a plain loop, thirty times slower. Weights and results stay bf16.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight)
 
 
 class RMSNorm(nn.Module):
@@ -46,10 +57,10 @@ class Attention(nn.Module):
             config.num_heads * config.head_dim,
             config.num_kv_heads * config.head_dim,
         )
-        self.q_proj = nn.Linear(hidden, query, bias=False, dtype=dtype)
-        self.k_proj = nn.Linear(hidden, key, bias=False, dtype=dtype)
-        self.v_proj = nn.Linear(hidden, key, bias=False, dtype=dtype)
-        self.o_proj = nn.Linear(query, hidden, bias=False, dtype=dtype)
+        self.q_proj = Linear(hidden, query, bias=False, dtype=dtype)
+        self.k_proj = Linear(hidden, key, bias=False, dtype=dtype)
+        self.v_proj = Linear(hidden, key, bias=False, dtype=dtype)
+        self.o_proj = Linear(query, hidden, bias=False, dtype=dtype)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, seq, _ = x.shape
@@ -58,8 +69,9 @@ class Attention(nn.Module):
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k, v = (projected.to(products_dtype(x)) for projected in (q, k, v))
         out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
-        return self.o_proj(out.transpose(1, 2).reshape(batch, seq, -1))
+        return self.o_proj(out.to(x.dtype).transpose(1, 2).reshape(batch, seq, -1))
 
 
 class MLP(nn.Module):
@@ -67,9 +79,9 @@ class MLP(nn.Module):
 
     def __init__(self, config: LlamaConfig, dtype: torch.dtype) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False, dtype=dtype)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False, dtype=dtype)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False, dtype=dtype)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False, dtype=dtype)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False, dtype=dtype)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -116,7 +128,7 @@ class Llama(nn.Module):
         self.config = config
         self.dtype = dtype
         self.model = LlamaBody(config, dtype)
-        self.lm_head: nn.Linear | None = nn.Linear(config.hidden_size, config.vocab_size, bias=False, dtype=dtype)
+        self.lm_head: nn.Linear | None = Linear(config.hidden_size, config.vocab_size, bias=False, dtype=dtype)
         if config.tied:
             assert self.model.embed_tokens is not None
             self.lm_head.weight = self.model.embed_tokens.weight
@@ -132,6 +144,17 @@ class Llama(nn.Module):
         """Logits (batch, seq, vocab) of token ids (batch, seq); hidden states where a stage has no head."""
         x = self.hidden(tokens)
         return x if self.lm_head is None else self.lm_head(x)
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x times the transposed weight, in `products_dtype`, rounded back."""
+    wide = products_dtype(x)
+    return functional.linear(x.to(wide), weight.to(wide)).to(x.dtype)
+
+
+def products_dtype(x: Tensor) -> torch.dtype:
+    """What matrix products of `x` are computed in: its own dtype, or fp32 for bf16 without hardware."""
+    return torch.float32 if x.dtype == torch.bfloat16 and not computes_bf16(x.device) else x.dtype
 
 
 def rope_frequencies(config: LlamaConfig) -> Tensor:

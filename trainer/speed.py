@@ -26,10 +26,11 @@ from trainer.config import TrainConfig, problems
 from trainer.hf import EMBEDDING, HEAD, Weights, open_weights
 from trainer.llama_config import read_llama_config
 from trainer.loss import token_losses
-from trainer.mesh import Mesh, build_mesh, compute_dtype, started
+from trainer.mesh import Mesh, build_mesh, started
 from trainer.metrics import memory_gib
 from trainer.model import Llama
 from trainer.optimizer import ZeroOptimizer
+from trainer.precision import compute_dtype
 
 
 class SpeedProbe(BaseModel):
@@ -50,7 +51,7 @@ def measure(probe: SpeedProbe, mesh: Mesh) -> dict[str, float]:
     with open_weights(probe.model) as weights:
         shape = read_llama_config(probe.model)
         shape = type(shape)(**{**vars(shape), "vocab_size": shape.vocab_size + probe.extra_rows})
-        model = Llama(shape, compute_dtype(config.dtype, mesh.device)).to(mesh.device)
+        model = Llama(shape, compute_dtype(config.dtype)).to(mesh.device)
         optimizer = ZeroOptimizer(model.named_parameters(), config, mesh)
         optimizer.load_weights({name: _widened(weights, name, probe.extra_rows) for name in weights})
     size = (config.micro_batch, config.seq_len + 1)

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from trainer.hf import EMBEDDING, HEAD, Weights, load_model, open_weights
 from trainer.llama_config import read_llama_config
 from trainer.loss import token_losses
+from trainer.model import linear
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _losses(
         for ids in lists:
             tokens = torch.tensor([ids], device=device)
             hidden = model.hidden(tokens[:, :-1])
-            masked = masked + _total(functional.linear(hidden, old_rows), tokens)
+            masked = masked + _total(linear(hidden, old_rows), tokens)
             unmasked = unmasked + _total(model.lm_head(hidden), tokens)
         count = sum(len(ids) - 1 for ids in lists)
         found[language] = (count, masked.item() / count, unmasked.item() / count)

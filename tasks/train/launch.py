@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import socket
 import statistics
@@ -30,15 +29,12 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Outcome, cache_folder, file_entries
-from storage.uri import is_local, join, local_path, open_atomic, write_bytes
+from storage.uri import is_local, join, local_path, localized, open_atomic, write_bytes
+from tasks.train.logs import Log, LogTail, MetricsWatcher, Progress, failure
 from tasks.train.processes import POLL_S, Process, alive, family, find, stop
 from trainer.config import TrainConfig, TrainJob
 
-Progress = Callable[[int, int, dict[str, Any]], None]
-Log = Callable[[str], None]
-
 GRACE_S = 15.0
-LOG_TAIL = 15
 
 
 def launch(
@@ -68,10 +64,12 @@ def launch(
     folder = work_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     fence(folder, grace_s, log)
-    job = job.model_copy(update={"out": str(folder)})
-    write_bytes(str(folder / "job.json"), job.model_dump_json(indent=1).encode() + b"\n")
-    watcher = _MetricsWatcher(folder / "metrics.jsonl", job.num_steps, progress)
-    _run(["trainer", str(folder / "job.json")], folder, nproc, job.train, watcher.look, log, grace_s, timeout_s)
+    watcher = MetricsWatcher(folder / "metrics.jsonl", job.num_steps, progress)
+    with localized(job.model) as model, localized(job.base_model) as base_model:
+        here = {"out": str(folder), "model": str(model), "base_model": str(base_model)}
+        job = job.model_copy(update=here)
+        write_bytes(str(folder / "job.json"), job.model_dump_json(indent=1).encode() + b"\n")
+        _run(["trainer", str(folder / "job.json")], folder, nproc, job.train, watcher.look, log, grace_s, timeout_s)
     watcher.look()
     outcome = _outcome(job, folder, nproc)
     if not is_local(out):
@@ -101,10 +99,16 @@ def measure_step_seconds(
     Raises:
         RuntimeError: the probe failed; with the end of the failing rank's log.
     """
-    with tempfile.TemporaryDirectory(prefix="hibari-speed-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="hibari-speed-") as scratch, localized(model) as model_folder:
         folder, result = Path(scratch), Path(scratch, "result.json")
         settings = train.model_dump(include=set(TrainConfig.model_fields))  # not how the stage starts the trainer
-        probe = {"model": model, "extra_rows": extra_rows, "train": settings, "steps": steps, "result": str(result)}
+        probe = {
+            "model": str(model_folder),
+            "extra_rows": extra_rows,
+            "train": settings,
+            "steps": steps,
+            "result": str(result),
+        }
         write_bytes(str(folder / "probe.json"), json.dumps(probe).encode())
         _run(["trainer.speed", str(folder / "probe.json")], folder, nproc, train, None, log, GRACE_S, timeout_s)
         return json.loads(result.read_text(encoding="utf-8"))["seconds_per_step"]
@@ -168,7 +172,7 @@ def _run(
         )
         ended = _watch(started, folder, attempt, look, log, grace_s, timeout_s)
     if ended != 0:
-        raise RuntimeError(_failure(attempt, ended))
+        raise RuntimeError(failure(attempt, ended))
 
 
 def _watch(
@@ -190,7 +194,7 @@ def _watch(
         "at": time.strftime("%Y-%m-%d %H:%M:%S"),
         "log": str(attempt),
     }
-    tail = _LogTail(attempt, log)
+    tail = LogTail(attempt, log)
     deadline = time.monotonic() + timeout_s if timeout_s else None
     status = None
     try:
@@ -232,62 +236,6 @@ def _environment(train: TrainConfig, nproc: int) -> dict[str, str]:
     if "lo" in [name for _, name in socket.if_nameindex()]:
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     return environment
-
-
-class _LogTail:
-    """Passes on new warning and error lines of every rank's stderr."""
-
-    def __init__(self, folder: Path, log: Log) -> None:
-        self._folder = folder
-        self._log = log
-        self._read: dict[Path, int] = {}
-
-    def look(self) -> None:
-        for path in sorted(self._folder.rglob("stderr.log")):
-            with open(path, "rb") as file:
-                file.seek(begin := self._read.get(path, 0))
-                whole = file.read().rpartition(b"\n")[0]
-            if not whole:
-                continue
-            self._read[path] = begin + len(whole) + 1
-            for line in whole.decode(errors="replace").splitlines():
-                if re.search(r" (WARNING|ERROR|CRITICAL) rank ", line):
-                    self._log(line)
-
-
-class _MetricsWatcher:
-    """Calls `progress` when metrics.jsonl has got a newer last row."""
-
-    def __init__(self, path: Path, num_steps: int, progress: Progress | None) -> None:
-        self._path = path
-        self._num_steps = num_steps
-        self._progress = progress
-        self._seen = 0
-
-    def look(self) -> None:
-        if self._progress is None or not self._path.is_file():
-            return
-        with open(self._path, "rb") as file:
-            file.seek(max(0, self._path.stat().st_size - 8192))
-            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is still being written
-        if lines and (row := json.loads(lines[-1]))["step"] != self._seen:
-            self._seen = row["step"]
-            self._progress(row["step"], self._num_steps, row)
-
-
-def _failure(attempt: Path, status: int) -> str:
-    """What to tell the user: which rank failed, the end of its log, where the rest is."""
-    report = (attempt / "torchrun.log").read_text(encoding="utf-8", errors="replace")
-    cause = re.search(r"Root Cause.*?\brank\s*:\s*(\d+)", report, re.DOTALL)
-    signal_name = re.search(r"Root Cause.*?Signal \d+ \((\w+)\)", report, re.DOTALL)
-    rank = cause.group(1) if cause else None
-    logs = sorted(attempt.rglob(f"{rank}/stderr.log")) if rank else []
-    path = logs[0] if logs else attempt / "torchrun.log"
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    who = f"rank {rank}" if rank else "torchrun"
-    how = f" ({signal_name.group(1)})" if signal_name else ""
-    end = "\n".join(lines[-LOG_TAIL:]) or "(its log is empty)"
-    return f"training failed: {who}{how}, exit status {status}; log: {path}\n{end}"
 
 
 def _outcome(job: TrainJob, folder: Path, nproc: int) -> Outcome:

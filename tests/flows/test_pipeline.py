@@ -141,3 +141,26 @@ def test_a_crawl_without_japanese_is_an_error_that_names_the_stage(
     assert "curate failed: ValueError" in failed.stderr
     assert "rerun: hibari run" in failed.stderr
     assert not list((tmp_path / "runs").glob("*/*/manifest.json"))
+
+
+def readme_commands() -> list[str]:
+    """Every `hibari` command line of the README's code blocks, without its comment."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    blocks = readme.split("```")[1::2]
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("hibari ")]
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(readme_commands()) >= 6
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_a_command_of_the_readme_works(
+    command: str, finished: subprocess.CompletedProcess[str], run_file: Path, tmp_path: Path, hibari: Hibari
+) -> None:
+    """On the finished run; what names a bucket gets a folder instead and is only planned."""
+    arguments = [str(run_file) if part == "RUNFILE" else part for part in command.split()[1:]]
+    if any(part.startswith("s3://") for part in arguments):
+        arguments = [str(tmp_path) if part.startswith("s3://") else part for part in arguments] + ["--dry-run"]
+    result = hibari(*arguments)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -16,14 +16,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.config import ParallelConfig, TrainConfig
+from trainer.config import ParallelConfig, TrainConfig, TrainJob
+
+if TYPE_CHECKING:
+    from trainer.data import SampleOrder
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch.distributed.checkpoint", "torch.utils.tensorboard", "trainer.loop"])
+# torch.optim imports torch._dynamo at its first use: a second in every rank unless the server has done it.
+_context.set_forkserver_preload(["torch._dynamo", "torch.utils.tensorboard", "trainer.loop"])
 
 
 def run_ranks(world: int, function: Callable[..., Any], *args: Any) -> list[Any]:
@@ -153,3 +157,27 @@ def tiny_config(**changes: Any) -> TrainConfig:
         "clip_norm": 0.5,
     }
     return TrainConfig(**settings | changes)
+
+
+def tiny_job(tmp_path: Path, **changes: Any) -> TrainJob:
+    """Six steps of the tiny model on random tokens; fields of the job or of its `train` section may be changed."""
+    train = {name: changes.pop(name) for name in list(changes) if name in TrainConfig.model_fields}
+    folder = tmp_path / "model"
+    if not folder.exists():
+        write_tiny_model(folder)
+    settings: dict[str, Any] = {
+        "model": str(folder),
+        "base_model": str(folder),
+        "mixture": "unused",
+        "out": str(tmp_path / "out"),
+        "seed": 1,
+        "num_steps": 6,
+    }
+    return TrainJob(train=tiny_config(**train), **settings | changes)
+
+
+def train_job(mesh: Any, job: TrainJob, mixture: SampleOrder | None = None) -> Any:
+    """The training loop, as `python -m trainer` runs it."""
+    from trainer.loop import StopSignal, train
+
+    return train(job, mesh, mixture or FakeMixture(), StopSignal())

@@ -1,0 +1,96 @@
+"""What the trainer's files say while it runs and after it failed.
+
+In: the folder of per-rank logs that torchrun writes, and metrics.jsonl. Out: warning lines, progress, and the message
+of a failure.
+
+    raise RuntimeError(failure(folder, status))
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Progress = Callable[[int, int, dict[str, Any]], None]
+Log = Callable[[str], None]
+
+TAIL_LINES = 15
+
+
+class LogTail:
+    """Passes on new warning and error lines of every rank's stderr."""
+
+    def __init__(self, folder: Path, log: Log) -> None:
+        self._folder = folder
+        self._log = log
+        self._read: dict[Path, int] = {}
+
+    def look(self) -> None:
+        for path in sorted(self._folder.rglob("stderr.log")):
+            with open(path, "rb") as file:
+                file.seek(begin := self._read.get(path, 0))
+                whole = file.read().rpartition(b"\n")[0]
+            if not whole:
+                continue
+            self._read[path] = begin + len(whole) + 1
+            for line in whole.decode(errors="replace").splitlines():
+                if re.search(r" (WARNING|ERROR|CRITICAL) rank ", line):
+                    self._log(line)
+
+
+class MetricsWatcher:
+    """Calls `progress` when metrics.jsonl has got a newer last row; what it holds at first is an earlier launch's."""
+
+    def __init__(self, path: Path, num_steps: int, progress: Progress | None) -> None:
+        self._path = path
+        self._num_steps = num_steps
+        self._progress = progress
+        self._seen = self._last_row()
+
+    def look(self) -> None:
+        row = self._last_row()
+        if self._progress is not None and row is not None and row != self._seen:
+            self._seen = row
+            self._progress(row["step"], self._num_steps, row)
+
+    def _last_row(self) -> dict[str, Any] | None:
+        if not self._path.is_file():
+            return None
+        with open(self._path, "rb") as file:
+            file.seek(max(0, self._path.stat().st_size - 8192))
+            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is still being written
+        return json.loads(lines[-1]) if lines else None
+
+
+def failure(attempt: Path, status: int) -> str:
+    """What to tell the user: which rank failed, the end of its log, where the rest is."""
+    report = (attempt / "torchrun.log").read_text(encoding="utf-8", errors="replace")
+    rank, killed_by = _failed_rank(report)
+    logs = sorted(attempt.rglob(f"{rank}/stderr.log")) if rank else []
+    path = logs[0] if logs else attempt / "torchrun.log"
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    who = f"rank {rank}" if rank else "torchrun"
+    how = f" was killed by {killed_by} (often the system, when memory runs out)" if killed_by else ""
+    end = "\n".join(lines[-TAIL_LINES:]) or "(its log is empty)"
+    return f"training failed: {who}{how}, exit status {status}; log: {path}\n{end}"
+
+
+def _failed_rank(report: str) -> tuple[str | None, str | None]:
+    """The rank that failed first and the signal that killed it, from torchrun's report.
+
+    torchrun names the rank that wrote an error first. When that error is a broken connection, another rank that was
+    killed outright, and could write none, is the cause.
+    """
+    entries = re.findall(r"^  rank +: (\d+).*\n  exitcode +: -?\d+ \(pid: \d+\)(?: +\((\w+)\))?", report, re.MULTILINE)
+    if not entries:
+        return None, None
+    first = report.partition("Root Cause")[2]
+    if re.search(r"(reset|closed) by peer|NCCL", first):
+        for rank, name in entries:
+            if name and name != "SIGTERM":
+                return rank, name
+    rank, name = entries[-1]  # the root cause comes last
+    return rank, name if name and name != "SIGTERM" else None

@@ -1,0 +1,166 @@
+"""Launching trains through torchrun, reports, names what failed, and leaves no process behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.mixture import Mixture
+from storage.mixture_plan import MixturePlan, write_plan, write_split
+from storage.uri import read_bytes
+from tasks.train.launch import fence, launch, measure_step_seconds, work_folder
+from tasks.train.processes import Process, alive, find
+from tests.storage.token_sources import Source, write_sources
+from tests.trainer.ranks import run_ranks, tiny_config, tiny_job, train_job
+from trainer.checkpoint import content_digest
+from trainer.config import TrainJob
+from trainer.mesh import Mesh
+
+
+def write_mixture(root: Path, num_samples: int = 64) -> str:
+    """A mixture of random tokens of the tiny model's vocabulary."""
+    random = np.random.default_rng(0)
+    sources = [
+        Source(name, language, [random.integers(0, 96, 40).tolist() for _ in range(documents)])
+        for name, language, documents in (("corpus", "ja", 40), ("web-en", "en", 10))
+    ]
+    binarized, out = str(root / "binarize/b"), str(root / "mix/m")
+    catalog = write_sources(binarized, sources)
+    settings = {"num_samples": num_samples, "seq_len": 16, "seed": 1}
+    plan, _ = write_split(out, "train", binarized, catalog, [0.8, 0.2], **settings)
+    write_plan(out, MixturePlan(16, 1, {"train": plan}))
+    return out
+
+
+def job_of(tmp_path: Path, **changes: Any) -> TrainJob:
+    settings = {"parallel": {"dp": 2}, "threads_per_rank": 1, "check_texts": {"en": [[3, 4, 5]]}}
+    return tiny_job(tmp_path, mixture=write_mixture(tmp_path), **settings | changes)
+
+
+def _processes(out: Path) -> list[Process]:
+    return [Process(**entry) for entry in json.loads((out / "launch.json").read_text())["processes"]]
+
+
+def _kill_a_rank(out: Path, step: int) -> None:
+    """Kill -9 on a rank when training has reached a step."""
+    metrics = out / "metrics.jsonl"
+    while not metrics.is_file() or len(metrics.read_text().splitlines()) < step:
+        time.sleep(0.02)
+    ranks = [process for process in _processes(out) if b"trainer" in Path(f"/proc/{process.pid}/cmdline").read_bytes()]
+    os.kill(ranks[-1].pid, signal.SIGKILL)
+
+
+def _train_on_its_mixture(mesh: Mesh, job: TrainJob) -> None:
+    train_job(mesh, job, Mixture.open(job.mixture))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds ranks through /proc")
+def test_killed_then_launched_again_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    job = job_of(tmp_path, num_steps=60, global_batch=4, micro_batch=1, save_every=5, warmup_steps=1)
+    job = job.model_copy(update={"mixture": write_mixture(tmp_path / "long", num_samples=240)})
+    out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
+    run_ranks(2, _train_on_its_mixture, job.model_copy(update={"out": str(undisturbed)}))
+    killer = threading.Thread(target=_kill_a_rank, args=(out, 12))
+    killer.start()
+    with pytest.raises(RuntimeError, match=r"(?s)training failed: rank \d was killed by SIGKILL"):
+        launch(job, out=str(out), nproc=2, progress=None, log=print)
+    killer.join()
+    assert alive(_processes(out)) == []
+    seen: list[int] = []
+    outcome = launch(job, out=str(out), nproc=2, progress=lambda step, steps, row: seen.append(step), log=print)
+    assert seen == sorted(set(seen))
+    assert seen[-1] == 60
+    last = "checkpoints/step-00000060"
+    assert outcome.digest == content_digest(out / last) == content_digest(undisturbed / last)
+    assert outcome.counts == {"steps": 60, "samples": 240, "tokens": 3840}
+    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 61))
+    names = {entry.path for entry in outcome.files}
+    assert names >= {"metrics.jsonl", "start_checks.json", "checkpoints/step-00000060/manifest.json"}
+    assert outcome.details["checkpoint"] == "checkpoints/step-00000060"
+
+
+def test_a_refusal_reaches_the_user_with_the_place_of_the_log(tmp_path: Path) -> None:
+    job = job_of(tmp_path, parallel={"dp": 1}, num_steps=9)
+    with pytest.raises(RuntimeError) as failed:
+        launch(job, out=str(tmp_path / "out"), nproc=1, progress=None, log=print)
+    message = str(failed.value)
+    assert "need 72 samples, the mixture has 64" in message
+    assert Path(message.split("log: ")[1].splitlines()[0]).is_file()
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def test_an_interrupt_stops_every_process(tmp_path: Path) -> None:
+    job = job_of(tmp_path, parallel={"dp": 1}, save_every=100)
+
+    def interrupt(step: int, steps: int, row: dict[str, Any]) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        launch(job, out=str(tmp_path / "out"), nproc=1, progress=interrupt, log=print, grace_s=30)
+    assert len(_processes(tmp_path / "out")) == 2
+    assert alive(_processes(tmp_path / "out")) == []
+    assert json.loads((tmp_path / "out/launch.json").read_text())["ended"] is not None
+
+
+def _record(folder: Path, process: Process, **changes: Any) -> None:
+    record = {
+        "pid": process.pid, "host": platform.node(), "at": "today", "ended": None,
+        "processes": [{"pid": process.pid, "started": process.started}],
+    }  # fmt: skip
+    (folder / "launch.json").write_text(json.dumps(record | changes))
+
+
+def test_what_an_earlier_launch_left_running_is_stopped_first(tmp_path: Path) -> None:
+    started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    process = find(started.pid)
+    assert process is not None
+    said: list[str] = []
+    _record(tmp_path, Process(process.pid, "another time"))
+    fence(tmp_path, 5, said.append)
+    assert (said, started.poll()) == ([], None)
+    _record(tmp_path, process)
+    fence(tmp_path, 5, said.append)
+    assert started.wait() == -signal.SIGTERM
+    assert "stopping 1 processes of an earlier launch" in said[0]
+
+
+def test_a_launch_on_another_machine_is_not_raced(tmp_path: Path) -> None:
+    _record(tmp_path, Process(1, "x"), host="another-machine")
+    with pytest.raises(RuntimeError, match="is being trained on another-machine"):
+        fence(tmp_path, 5, print)
+    _record(tmp_path, Process(1, "x"), host="another-machine", ended=0)
+    fence(tmp_path, 5, print)
+
+
+@pytest.mark.slow
+def test_training_to_an_object_store_uploads_what_it_names(tmp_path: Path) -> None:
+    job = job_of(tmp_path, parallel={"dp": 1}, num_steps=1, warmup_steps=0)
+    out = f"memory://{tmp_path.name}/train/x"
+    outcome = launch(job, out=out, nproc=1, progress=None, log=print)
+    assert work_folder(out) != work_folder(out + "y")
+    for entry in outcome.files:
+        assert len(read_bytes(f"{out}/{entry.path}")) == entry.size
+
+
+def test_a_step_is_timed(tmp_path: Path) -> None:
+    job = tiny_job(tmp_path)
+    said: list[str] = []
+    config = tiny_config(threads_per_rank=1)
+    seconds = measure_step_seconds(job.model, config, nproc=1, extra_rows=8, steps=1, log=said.append)
+    assert 0 < seconds < 60
+    assert said == []
