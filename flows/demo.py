@@ -1,8 +1,9 @@
 """`hibari demo`: Debian's Japanese documentation and a real 135M model through the whole pipeline.
 
 The demo is an ordinary run: it prepares inputs under its folder, measures how long a training step takes here, and
-runs `configs/demo.yaml` with the number of training tokens that fits the minutes asked for. That number is kept in
-`<folder>/speed.json`, so the same command again redoes nothing, and in the run's record, `<folder>/runs/demo.yaml`.
+runs `configs/demo.yaml` with the number of training tokens that fits the minutes asked for, in the number format that
+is faster here. Both are kept in `<folder>/speed.json`, so the same command again redoes nothing, and stand in the run's
+record, `<folder>/runs/runs/demo.yaml`, which `hibari run` and `hibari status` take like any run file.
 
     run_demo(Path("demo"), warcs=[], minutes=8, overrides=[], console=Console())
 """
@@ -19,13 +20,21 @@ from rich.table import Table
 
 from flows.config import RunConfig, load_run
 from flows.demo_inputs import DemoInputs, prepare_inputs
-from flows.plan import Selection
+from flows.plan import Selection, make_plan, run_record_uri
 from flows.runner import run_pipeline
 from storage.artifact import read_manifest
 from storage.uri import write_bytes
 
 RUN_FILE = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 MIN_STEPS = 10
+SUMMARY = {
+    "ja_bits_per_byte": "ja bits/byte",
+    "en_bits_per_byte": "en bits/byte",
+    "probe_ja_accuracy": "probe ja",
+    "probe_ja_margin": "margin ja",
+    "probe_en_accuracy": "probe en",
+    "probe_en_margin": "margin en",
+}
 
 DOWNLOADS = """\
 The demo downloads, and keeps below {folder}:
@@ -45,14 +54,10 @@ def run_demo(folder: Path, *, warcs: Sequence[str], minutes: float, overrides: S
     started = time.monotonic()
     console.print(DOWNLOADS.format(folder=folder), highlight=False, soft_wrap=True)
     inputs = prepare_inputs(folder / "inputs", warcs)
-    settings = _settings(folder, inputs, warcs) + list(overrides)
-    train_tokens = _train_tokens(folder, load_run(RUN_FILE, settings), inputs, minutes, console)
-    run = load_run(RUN_FILE, [*settings, f"mix.train_tokens={train_tokens}"])
-    record = folder / "run.yaml"
-    records = run_pipeline(run, Selection(), str(record), console)
-    from flows.config import dump_run
-
-    write_bytes(str(record), dump_run(run).encode())
+    settings = _settings(folder, inputs, warcs)
+    chosen = _speed(folder, settings + list(overrides), inputs, minutes, console)
+    run = load_run(RUN_FILE, [*settings, *chosen, *overrides])
+    records = run_pipeline(run, Selection(), run_record_uri(run), console)
     _summary(run, console)
     console.print(f"{'whole demo' if records else 'checked'} in {time.monotonic() - started:,.0f} s", highlight=False)
 
@@ -75,32 +80,37 @@ def _sources(inputs: DemoInputs) -> list[dict[str, object]]:
     ]
 
 
-def _train_tokens(folder: Path, run: RunConfig, inputs: DemoInputs, minutes: float, console: Console) -> int:
-    """Tokens that fit into `minutes` of training here: measured once, then read from `speed.json`."""
-    remembered = folder / "speed.json"
-    if remembered.exists():
-        known = json.loads(remembered.read_text())
-        if known["minutes"] == minutes:
-            return int(known["train_tokens"])
-    from tasks.train.launch import measure_step_seconds
+def _speed(folder: Path, settings: Sequence[str], inputs: DemoInputs, minutes: float, console: Console) -> list[str]:
+    """What suits this machine, as overrides: the faster number format, and the tokens that fit into `minutes`.
 
-    console.print("measuring the speed of a training step ...")
-    extra_rows = run.expand.max_new_pieces or run.expand.num_candidates
-    seconds = measure_step_seconds(
-        str(inputs.model), run.train, nproc=run.train.parallel.world_size, extra_rows=extra_rows, log=console.print
-    )
-    steps = max(MIN_STEPS, int(minutes * 60 / seconds))
-    train_tokens = steps * run.train.global_batch * run.train.seq_len
-    console.print(f"{seconds:.2f} s a step: {steps} steps, {train_tokens:,} tokens", highlight=False)
-    measured = {"minutes": minutes, "seconds_per_step": seconds, "steps": steps, "train_tokens": train_tokens}
-    write_bytes(str(remembered), json.dumps(measured, indent=1).encode())
-    return train_tokens
+    Measured once, then read from `speed.json`.
+    """
+    remembered = folder / "speed.json"
+    known = json.loads(remembered.read_text()) if remembered.exists() else {}
+    if known.get("minutes") != minutes:
+        from tasks.train.launch import measure_step_seconds
+        from trainer.precision import fastest_dtype
+
+        console.print("measuring the speed of a training step ...")
+        dtype = fastest_dtype()
+        run = load_run(RUN_FILE, [*settings, f"train.dtype={dtype}"])
+        seconds = measure_step_seconds(
+            str(inputs.model),
+            run.train,
+            nproc=run.train.parallel.world_size,
+            extra_rows=run.expand.max_new_pieces or run.expand.num_candidates,
+            log=console.print,
+        )
+        steps = max(MIN_STEPS, int(minutes * 60 / seconds))
+        tokens = steps * run.train.tokens_per_step
+        known = {"minutes": minutes, "dtype": dtype, "seconds_per_step": round(seconds, 3), "train_tokens": tokens}
+        write_bytes(str(remembered), json.dumps(known, indent=1).encode() + b"\n")
+        console.print(f"{seconds:.2f} s a step in {dtype}: {steps} steps, {tokens:,} tokens", highlight=False)
+    return [f"train.dtype={known['dtype']}", f"mix.train_tokens={known['train_tokens']}"]
 
 
 def _summary(run: RunConfig, console: Console) -> None:
     """Records, documents, tokens; bits per byte and probe of base, initialised and trained model; the report."""
-    from flows.plan import make_plan
-
     plan = make_plan(run)
     counts = {stage.stage: manifest.counts for stage in plan if (manifest := read_manifest(stage.uri))}
     scores = read_manifest(plan.evaluate.uri)
@@ -113,11 +123,14 @@ def _summary(run: RunConfig, console: Console) -> None:
     )
     table = Table(title="held-out pages and probe", title_justify="left")
     rows: dict[str, dict[str, float]] = scores.details["table"]
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     table.add_column("model")
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
+    for heading in SUMMARY.values():
+        table.add_column(heading, justify="right")
     for model, row in rows.items():
-        table.add_row(model, *(f"{row[column]:.3f}" if column in row else "" for column in columns))
+        table.add_row(model, *(f"{row[column]:.3f}" if column in row else "" for column in SUMMARY))
     console.print(table)
+    for language, column in (("Japanese", "ja_bits_per_byte"), ("English", "en_bits_per_byte")):
+        before, after = rows["base"][column], rows["trained"][column]
+        change = f"{(after / before - 1) * 100:+.1f} % against the base"
+        console.print(f"{language}: {before:.3f} -> {after:.3f} bits per byte, {change}", highlight=False)
     console.print(f"report: {plan.report.uri}/report.html", highlight=False, soft_wrap=True)

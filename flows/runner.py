@@ -93,7 +93,7 @@ def progress_shown() -> Iterator[None]:
             bars.update(
                 shown[progress.stage],
                 completed=progress.done,
-                total=progress.total,
+                total=progress.total or None,
                 unit=progress.unit,
                 note=progress.note,
             )

@@ -113,7 +113,7 @@ def status_table(statuses: Iterable[StageStatus], title: str) -> Table:
             headline(status.plan.stage, manifest.counts) if manifest else "",
             f"{manifest.num_bytes / 1e6:,.1f}" if manifest else "",
             f"{manifest.seconds:,.1f}" if manifest else "",
-            "; ".join(status.differs) if status.state == "stale" else status.plan.uri,
+            "; ".join(status.differs) if status.state == "stale" else "/".join(status.plan.uri.rsplit("/", 2)[1:]),
         )
     return table
 

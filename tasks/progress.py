@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Progress:
-    """A stage is `done` of `total` units on; `note` is a short remark with the figure of interest."""
+    """A stage is `done` of `total` units on (0 of 0: it has begun); `note` is a short remark or figure of interest."""
 
     stage: str
     done: int
@@ -57,6 +57,9 @@ class TextLines:
     _printed: float = 0.0
 
     def __call__(self, progress: Progress) -> None:
+        if progress.total == 0:
+            sys.stderr.write(f"  {progress.stage}: {progress.note}\n")
+            return
         now = time.monotonic()
         started = self._started.setdefault(progress.stage, now)
         finished = progress.done >= progress.total

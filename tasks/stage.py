@@ -18,6 +18,7 @@ from typing import Any
 
 from storage.artifact import Manifest, Outcome, code_revision, content_digest, read_manifest, seal
 from storage.uri import remove
+from tasks.progress import report_progress
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ def execute(plan: StagePlan, work: Callable[[str], Outcome], needs: Sequence[Sta
         remove(out)
     started, clock = datetime.now(UTC), time.monotonic()
     logger.info("%s: starting, into %s", plan.stage, out)
+    report_progress(plan.stage, 0, 0, "", "running")
     try:
         outcome = work(out)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -58,9 +59,10 @@ def write_run(folder: Path) -> Path:
     write_crawl(folder)
     documents = [{"id": f"e{seed}", "text": english(seed + 100)} for seed in range(30)]
     (folder / "en.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
+    model = io.BytesIO()  # a model written to a path would hold that path
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(ENGLISH * 20),
-        model_prefix=str(folder / "tokenizer"),
+        model_writer=model,
         model_type="bpe",
         vocab_size=380,
         hard_vocab_limit=False,
@@ -69,6 +71,7 @@ def write_run(folder: Path) -> Path:
         remove_extra_whitespaces=False,
         minloglevel=2,
     )
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
     run = {
         "name": "tiny",
         "root": str(folder / "runs"),
@@ -90,7 +93,7 @@ def write_run(folder: Path) -> Path:
             "micro_batch": 1,
             "warmup_steps": 1,
             "lr": 1e-2,
-            "min_lr": 1e-3,
+            "min_lr": 1e-5,
             "dtype": "fp32",
             "parallel": {"dp": 2},
             "save_every": 3,

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 import trainer.model
 from trainer.model import Linear, products_dtype
-from trainer.precision import compute_dtype
+from trainer.precision import compute_dtype, computes_bf16, fastest_dtype
 
 
 def test_names_of_formats() -> None:
@@ -35,3 +35,8 @@ def test_products_are_taken_in_what_the_device_computes(hardware: bool, monkeypa
     torch.testing.assert_close(out.double(), exact, rtol=2**-8, atol=2**-8)
     if not hardware:
         assert torch.equal(out, functional.linear(x.float(), layer.weight.float()).bfloat16())
+
+
+def test_the_fastest_format_is_the_one_with_hardware() -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert fastest_dtype() == ("bf16" if computes_bf16(device) else "fp32")
