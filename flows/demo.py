@@ -21,7 +21,7 @@ from rich.table import Table
 from flows.config import RunConfig, load_run
 from flows.demo_inputs import DemoInputs, prepare_inputs
 from flows.plan import Selection, make_plan, run_record_uri
-from flows.runner import run_pipeline
+from flows.runner import progress_shown, run_pipeline
 from storage.artifact import read_manifest
 from storage.uri import write_bytes
 
@@ -53,7 +53,8 @@ def run_demo(folder: Path, *, warcs: Sequence[str], minutes: float, overrides: S
     """
     started = time.monotonic()
     console.print(DOWNLOADS.format(folder=folder), highlight=False, soft_wrap=True)
-    inputs = prepare_inputs(folder / "inputs", warcs)
+    with progress_shown():
+        inputs = prepare_inputs(folder / "inputs", warcs)
     settings = _settings(folder, inputs, warcs)
     chosen = _speed(folder, settings + list(overrides), inputs, minutes, console)
     run = load_run(RUN_FILE, [*settings, *chosen, *overrides])

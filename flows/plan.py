@@ -127,6 +127,7 @@ class _Planner:
         recorded: Mapping[str, Any] | None = None,
         optional_libraries: tuple[str, ...] = (),
     ) -> None:
+        """Plan the next stage; a library that is not installed is a problem."""
         version, libraries = ALGORITHMS[name]
         versions: dict[str, str] = {}
         try:

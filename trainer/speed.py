@@ -97,6 +97,7 @@ def _widened(weights: Weights, name: str, extra_rows: int) -> torch.Tensor:
 
 @record
 def main() -> None:
+    """Measure what the probe file, the only argument, says."""
     if len(sys.argv) != 2:
         raise SystemExit("usage: torchrun --nproc-per-node RANKS -m trainer.speed PROBE.json")
     probe = SpeedProbe.model_validate_json(Path(sys.argv[1]).read_bytes())

@@ -22,6 +22,7 @@ def binarize(
     corpus: StageRecord,
     tokenizer: StageRecord,
 ) -> StageRecord:
+    """Tokenise `corpus` and every other source with `tokenizer`."""
     from storage.artifact import Outcome
     from tasks.binarize.binarize import SourceInput
     from tasks.binarize.binarize import binarize as binarize_sources

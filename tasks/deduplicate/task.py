@@ -14,6 +14,7 @@ from tasks.task import stage_task
 def deduplicate(
     plan: StagePlan, config: DeduplicateConfig, executor: ExecutorConfig, documents: StageRecord
 ) -> StageRecord:
+    """Keep one of every cluster of copies among `documents`."""
     from tasks.deduplicate.deduplicate import deduplicate as deduplicate_documents
 
     progress = shard_progress("deduplicate", "shards", "documents")

@@ -10,6 +10,7 @@ from tasks.task import stage_task
 
 @stage_task
 def export(plan: StagePlan, config: ExportConfig, base: StageRecord, checkpoint: StageRecord) -> StageRecord:
+    """Write the last checkpoint as the folder that training started from, `base`, is written."""
     from storage.artifact import Outcome
     from trainer.export import export as export_checkpoint
 

@@ -19,6 +19,7 @@ def mix(
     seed: int,
     tokens: StageRecord,
 ) -> StageRecord:
+    """Plan `train`'s samples: `weights` (source name -> share) of the training tokens that `tokens` holds."""
     from tasks.mix.mix import mix as mix_sources
 
     return execute(
