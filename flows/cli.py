@@ -149,7 +149,7 @@ def _bad_usage(problems: list[str]) -> NoReturn:
 
 def main() -> None:
     """The console script."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would break the lines of our own progress
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars would break the lines of our own progress
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models are folders here; nothing is looked up on a hub
     signal.signal(signal.SIGTERM, _terminated)
     app()

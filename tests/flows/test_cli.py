@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -58,7 +57,6 @@ def test_a_stage_alone_says_which_input_it_lacks(tmp_path: Path, run_file: Path,
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "RUN", "--dry-run"], ["status", "RUN"]], ids=" ".join)
 def test_light_commands_do_not_import_the_heavy_ones(arguments: list[str], run_file: Path, hibari: Hibari) -> None:
     named = [str(run_file) if argument == "RUN" else argument for argument in arguments]
-    started = time.monotonic()
     result = hibari(*named, PYTHONPROFILEIMPORTTIME="1")
     assert result.returncode == 0
     imported = {
@@ -66,7 +64,6 @@ def test_light_commands_do_not_import_the_heavy_ones(arguments: list[str], run_f
     }
     assert "typer" in imported
     assert not imported & {"prefect", "torch", "transformers", "datasketch", "sentencepiece"}
-    assert time.monotonic() - started < 20
 
 
 def test_doctor_examines_this_machine(tmp_path: Path, hibari: Hibari) -> None:
