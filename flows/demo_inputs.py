@@ -175,14 +175,16 @@ def html_pages(package: Path) -> list[Page]:
 
 
 def write_english(pages: Sequence[Page], target: Path) -> None:
-    """The main text of the English pages as JSONL (id, text), in order; pages without text are left out."""
+    """The main text of the English pages as JSONL (id, text), in order, without Japanese lines and short pages."""
     from tasks.curate.extract import extract_main_text
+    from tokenizer.characters import has_japanese
 
     with open_atomic(str(target)) as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
         for page in pages:
             if page.language != "en":
                 continue
-            text = extract_main_text(page.path.read_bytes().decode("utf-8", errors="replace"), "resiliparse")
+            extracted = extract_main_text(page.path.read_bytes().decode("utf-8", errors="replace"), "resiliparse")
+            text = "\n".join(line for line in extracted.split("\n") if not has_japanese(line))
             if len(text) >= 400:
                 row = json.dumps({"id": page.url, "text": text}, ensure_ascii=False)
                 packed.write(row.encode() + b"\n")
