@@ -23,7 +23,7 @@ from tests.flows.pages import english, html, japanese
 def unpacked(folder: Path) -> list[Path]:
     """Two made-up packages: a manual in three languages, and one whose name says it is Japanese."""
     manual = folder / "manual" / "usr" / "share" / "doc" / "manual" / "html"
-    for language, text in (("ja-JP", japanese(1)), ("en-US", english(1)), ("de-DE", "Die Lerche steigt.")):
+    for language, text in (("ja-JP", japanese(1)), ("en-US", english(1) + "\n雲雀が鳴く。"), ("de-DE", "Die Lerche steigt.")):
         (manual / language).mkdir(parents=True)
         (manual / language / "index.html").write_bytes(html(text, language[:2]))
     (manual / "en-US" / "short.html").write_bytes(html("Too short.", "en"))
@@ -63,6 +63,7 @@ def test_english_text_is_what_is_long_enough(tmp_path: Path) -> None:
         rows = [json.loads(line) for line in file]
     assert [row["id"].rsplit("/", 2)[-2:] for row in rows] == [["en-US", "index.html"]]
     assert english(1)[:60] in rows[0]["text"]
+    assert "雲雀" not in rows[0]["text"]
 
 
 def test_without_apt_the_message_says_what_else_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
