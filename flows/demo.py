@@ -28,12 +28,12 @@ from storage.uri import write_bytes
 RUN_FILE = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 MIN_STEPS = 10
 SUMMARY = {
-    "ja_bits_per_byte": "ja bits/byte",
-    "en_bits_per_byte": "en bits/byte",
-    "probe_ja_accuracy": "probe ja",
-    "probe_ja_margin": "margin ja",
-    "probe_en_accuracy": "probe en",
-    "probe_en_margin": "margin en",
+    "ja_bits_per_byte": "ja bits/B",
+    "en_bits_per_byte": "en bits/B",
+    "probe_ja_accuracy": "ja probe",
+    "probe_ja_margin": "ja margin",
+    "probe_en_accuracy": "en probe",
+    "probe_en_margin": "en margin",
 }
 
 DOWNLOADS = """\

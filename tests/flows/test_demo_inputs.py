@@ -23,7 +23,11 @@ from tests.flows.pages import english, html, japanese
 def unpacked(folder: Path) -> list[Path]:
     """Two made-up packages: a manual in three languages, and one whose name says it is Japanese."""
     manual = folder / "manual" / "usr" / "share" / "doc" / "manual" / "html"
-    for language, text in (("ja-JP", japanese(1)), ("en-US", english(1) + "\n雲雀が鳴く。"), ("de-DE", "Die Lerche steigt.")):
+    for language, text in (
+        ("ja-JP", japanese(1)),
+        ("en-US", english(1) + "\n雲雀が鳴く。"),
+        ("de-DE", "Die Lerche steigt."),
+    ):
         (manual / language).mkdir(parents=True)
         (manual / language / "index.html").write_bytes(html(text, language[:2]))
     (manual / "en-US" / "short.html").write_bytes(html("Too short.", "en"))
