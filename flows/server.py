@@ -1,8 +1,8 @@
 """A Prefect API to run flows against: one that is there, else our own on loopback for as long as we live.
 
-Our own is uvicorn started as a child before `prefect` is imported: about twice as fast as Prefect's ephemeral
-server. It is stopped by atexit, registered before Prefect's own handlers and so run after them: a server that goes
-first leaves the process hanging for over a minute.
+Our own is uvicorn started as a child before `prefect` is imported, so that it comes up while we import. It is stopped
+by atexit, registered before Prefect's own handlers and so run after them: a server that goes first leaves the process
+hanging.
 
     url = ensure_api()      # before anything imports prefect
 """
