@@ -1,7 +1,7 @@
 """A Prefect API to run flows against: one that is there, else our own on loopback for as long as we live.
 
-Our own is uvicorn, started as a child before `prefect` is imported, which reads its URL then. It is stopped by atexit, registered before Prefect's own handlers and so run after them: a server that goes first leaves the process
-hanging.
+Our own is uvicorn, started as a child before `prefect` is imported, which reads its URL then. It is stopped by atexit,
+registered before Prefect's own handlers and so run after them: a server that goes first leaves the process hanging.
 
     url = ensure_api()      # before anything imports prefect
 """
