@@ -28,6 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from storage.swap import file_lock
 from storage.uri import (
     HashingFile,
     filesystem,
@@ -223,21 +224,25 @@ def cache_folder() -> Path:
 
 def input_digests(uris: Iterable[str]) -> list[str]:
     """sha256 of external inputs, remembered by (path, size, mtime or ETag) so that a rerun does not read them again."""
-    remembered_at = str(cache_folder() / "sha256.json")
-    try:
-        remembered: dict[str, str] = json.loads(read_bytes(remembered_at))
-    except (FileNotFoundError, json.JSONDecodeError):
-        remembered = {}
-    known = len(remembered)
+    remembered = _remembered()
+    new: dict[str, str] = {}
     digests = []
     for uri in uris:
         key = _version_key(uri)
         if key not in remembered:
-            remembered[key] = sha256(uri)
+            remembered[key] = new[key] = sha256(uri)
         digests.append(remembered[key])
-    if len(remembered) != known:
-        write_bytes(remembered_at, canonical_json(remembered))
+    if new:
+        with file_lock(cache_folder() / "sha256.lock"):  # another run may have remembered others in the meantime
+            write_bytes(str(cache_folder() / "sha256.json"), canonical_json(_remembered() | new))
     return digests
+
+
+def _remembered() -> dict[str, str]:
+    try:
+        return json.loads(read_bytes(str(cache_folder() / "sha256.json")))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 def _version_key(uri: str) -> str:

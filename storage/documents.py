@@ -126,6 +126,16 @@ def read_documents(uri: str, columns: Sequence[str] | None = None) -> Iterator[p
         yield from parquet.iter_batches(batch_size=ROWS_PER_GROUP, columns=wanted, use_threads=False)
 
 
+def count_documents(uri: str) -> int:
+    """How many rows a Parquet file has, from its footer.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_documents`.
+    """
+    with _open_parquet(uri) as parquet:
+        return parquet.metadata.num_rows
+
+
 def read_texts(uri: str) -> Iterator[tuple[bytes, str]]:
     """(id, text) of every document in reading order."""
     for batch in read_documents(uri, ["id", "text"]):
@@ -146,20 +156,37 @@ def read_source(uris: Sequence[str], source: str) -> Iterator[tuple[bytes, str]]
         ValueError: another kind of file, a broken line (named with its number), or two files of one name
             whose documents have no ids to tell them apart.
     """
+    return ((id, text) for id, _, text in _source_rows(uris, source, with_urls=False))
+
+
+def read_source_with_urls(uris: Sequence[str], source: str) -> Iterator[tuple[bytes, str | None, str]]:
+    """(id, url, text) of every document of an outside source, as `read_source`; the url None where it has none.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_source`, and for a `url` that is no string.
+    """
+    return _source_rows(uris, source, with_urls=True)
+
+
+def _source_rows(uris: Sequence[str], source: str, *, with_urls: bool) -> Iterator[tuple[bytes, str | None, str]]:
     files = [file for uri in uris for file in expand_glob(uri)]
     for file in files:
         if not file.endswith(_SOURCE_SUFFIXES):
             raise ValueError(f"{file}: expected a file ending in {', '.join(_SOURCE_SUFFIXES)}")
     same_name = Counter(_name(file) for file in files)
     for file in files:
-        rows = _parquet_rows(file) if file.endswith(".parquet") else _json_rows(file)
+        columns = ("id", "url", "text") if with_urls else ("id", "text")
+        rows = _parquet_rows(file, columns) if file.endswith(".parquet") else _json_rows(file)
         for number, row in rows:
             key, text = _checked(row, file, number)
+            url = row.get("url") if with_urls else None
+            if url is not None and not isinstance(url, str):
+                raise ValueError(f"{file}, line {number}: expected a url that is a string, got {type(url).__name__}")
             if key is None:
                 if same_name[_name(file)] > 1:
                     raise ValueError(f"{file}: documents without `id` in two files of the same name; rename one file")
                 key = f"{_name(file)}:{number}"
-            yield document_id(source, key), text
+            yield document_id(source, key), url, text
 
 
 def _write_group(writer: pq.ParquetWriter, batches: list[pa.RecordBatch], schema: pa.Schema) -> None:
@@ -182,9 +209,9 @@ def _open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
         yield parquet
 
 
-def _parquet_rows(uri: str) -> Iterator[tuple[int, Any]]:
+def _parquet_rows(uri: str, wanted: Sequence[str]) -> Iterator[tuple[int, Any]]:
     with _open_parquet(uri) as parquet:
-        columns = [name for name in ("id", "text") if name in parquet.schema_arrow.names]
+        columns = [name for name in wanted if name in parquet.schema_arrow.names]
         if "text" not in columns:
             raise ValueError(f"{uri}: no column `text`; there are {', '.join(parquet.schema_arrow.names)}")
         number = 0

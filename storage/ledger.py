@@ -72,6 +72,8 @@ class Rule(IntEnum):
     # Duplicates.
     EXACT_DUPLICATE = 80
     NEAR_DUPLICATE = 81
+    # Pages that would have been kept, but were taken down (`storage.tombstones`).
+    TAKEDOWN = 90
 
     @property
     def label(self) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -24,6 +25,8 @@ from typing import IO, Any
 
 import fsspec
 from fsspec.core import url_to_fs
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # as `open_atomic` names them
 
 
 class HashingFile:
@@ -177,6 +180,47 @@ def remove(uri: str) -> None:
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
+
+
+def remove_temporaries(uri: str) -> None:
+    """Remove what killed writers of `open_atomic` left below a folder: temporary files, or parts of uploads.
+
+    Nobody else may be writing there.
+    """
+    if is_local(uri):
+        for path in local_path(uri).rglob(".*.tmp"):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        return
+    fs, path_there = filesystem(uri)
+    if "s3" not in fs.protocol:
+        return
+    bucket, prefix, _ = fs.split_path(path_there.rstrip("/") + "/")
+    for upload in fs.list_multipart_uploads(bucket):
+        if upload["Key"].startswith(prefix):
+            fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
+
+
+def link(source: str, target: str) -> None:
+    """Have a file under another name too, in whole or not at all: a hard link, or a copy made where the file lies.
+
+    Files of artifacts are never written in place, so two names of the same bytes do no harm.
+    """
+    if not is_local(source) or not is_local(target):
+        fs, path = filesystem(source)
+        fs.copy(path, filesystem(target)[1])
+        return
+    path_there = local_path(target)
+    path_there.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path_there.with_name(f".{path_there.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        try:
+            os.link(local_path(source), temporary)
+        except OSError:  # a file system without hard links, or another one
+            shutil.copyfile(local_path(source), temporary)
+        os.replace(temporary, path_there)
+    finally:
+        temporary.unlink(missing_ok=True)  # renaming one name of a file to another of its names does nothing
 
 
 def expand_glob(uri: str) -> list[str]:

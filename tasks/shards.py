@@ -14,8 +14,11 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -23,12 +26,14 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.artifact import FileEntry, Outcome
+from storage.processes import die_with_parent
 from storage.uri import join, read_bytes, size, write_bytes
+from tasks.meter import clear_meters, interval_s, metering, read_meters
 
 logger = logging.getLogger(__name__)
 
 Argument = TypeVar("Argument")
-Progress = Callable[[int, int, "ShardRecord"], None]
+Progress = Callable[[float, int, Mapping[str, int]], None]
 
 
 class ExecutorConfig(BaseModel):
@@ -75,7 +80,9 @@ def map_shards(
 
     Args:
         function: importable by name from a fresh process; idempotent.
-        progress: called in this process with (shards done, shards in all, the record just finished).
+        progress: called in this process at the start, whenever a shard ends, and every second or so between, with
+            shards done (those under way count by the part that is done), shards in all, and what all of them have
+            counted so far.
 
     Raises:
         ShardFailedError: a shard failed; shards that finished keep their records, waiting ones are cancelled.
@@ -83,31 +90,79 @@ def map_shards(
     """
     if len({shard.key for shard in shards}) != len(shards):
         raise ValueError("shard keys are not unique")
-    records = {shard.key: record for shard in shards if (record := _finished(out, shard.key))}
+    records = {shard.key: record for shard in shards if (record := finished_shard(out, shard.key))}
     if records:
         logger.info("%d of %d shards were already done", len(records), len(shards))
+    clear_meters(out)
     missing = [shard for shard in shards if shard.key not in records]
+    watch = _Watch(out, len(shards), records.values(), progress)
     if missing:
         with _open_executor(executor, len(missing)) as pool:
             futures: dict[Future[ShardRecord], str] = {
-                pool.submit(function, shard.argument): shard.key for shard in missing
+                pool.submit(_run_shard, function, shard.argument, out, shard.key): shard.key for shard in missing
             }
             try:
-                for future in as_completed(futures):
-                    key = futures[future]
-                    try:
-                        record = future.result()
-                    except Exception as error:
-                        raise ShardFailedError(f"shard {key}: {type(error).__name__}: {error}") from error
-                    write_bytes(_record_uri(out, key), json.dumps(asdict(record), ensure_ascii=False).encode())
-                    records[key] = record
-                    if progress:
-                        progress(len(records), len(shards), record)
+                waiting = set(futures)
+                while waiting:
+                    ended, waiting = wait(waiting, timeout=interval_s(out), return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        key = futures[future]
+                        records[key] = _finish(future, out, key)
+                        watch.finished(records[key])
+                    watch.look()
             except BaseException:
                 for future in futures:
                     future.cancel()
                 raise
     return [records[shard.key] for shard in shards]
+
+
+def part_of(progress: Progress | None, first: int, total: int) -> Progress | None:
+    """The progress callback of one of several mappings that are one stage: `first` shards came before, of `total`."""
+    if progress is None:
+        return None
+    return lambda done, _, counts: progress(first + done, total, counts)
+
+
+class _Watch:
+    """Tells the progress callback of finished shards and, when asked to look, of those under way."""
+
+    def __init__(self, out: str, total: int, done: Iterable[ShardRecord], progress: Progress | None) -> None:
+        self._out = out
+        self._total = total
+        self._progress = progress
+        self._done = 0
+        self._counts: Counter[str] = Counter()
+        for record in done:
+            self.finished(record)
+        self._tell(0.0, Counter())
+
+    def finished(self, record: ShardRecord) -> None:
+        self._done += 1
+        self._counts.update(record.counts)
+
+    def look(self) -> None:
+        if self._progress:
+            self._tell(*read_meters(self._out))
+
+    def _tell(self, under_way: float, counts: Counter[str]) -> None:
+        if self._progress:
+            self._progress(min(self._done + under_way, self._total), self._total, self._counts + counts)
+
+
+def _run_shard(function: Callable[[Argument], ShardRecord], argument: Argument, out: str, key: str) -> ShardRecord:
+    """In the worker."""
+    with metering(out, key):
+        return function(argument)
+
+
+def _finish(future: Future[ShardRecord], out: str, key: str) -> ShardRecord:
+    try:
+        record = future.result()
+    except Exception as error:
+        raise ShardFailedError(f"shard {key}: {type(error).__name__}: {error}") from error
+    record_shard(out, record)
+    return record
 
 
 def combine(records: Sequence[ShardRecord]) -> Outcome:
@@ -124,7 +179,13 @@ def _record_uri(out: str, key: str) -> str:
     return join(out, "_shards", f"{key}.json")
 
 
-def _finished(out: str, key: str) -> ShardRecord | None:
+def record_shard(out: str, record: ShardRecord) -> None:
+    """Say that a shard is done: from here on `finished_shard` finds it."""
+    write_bytes(_record_uri(out, record.key), json.dumps(asdict(record), ensure_ascii=False).encode())
+
+
+def finished_shard(out: str, key: str) -> ShardRecord | None:
+    """The record of a shard whose files are all there, else None."""
     try:
         fields = json.loads(read_bytes(_record_uri(out, key)))
     except FileNotFoundError:
@@ -146,5 +207,11 @@ def _open_executor(config: ExecutorConfig, num_shards: int) -> Iterator[Executor
         return
     # Not fork: the parent has Prefect's threads. A worker's imports take well under a second.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(config.workers, num_shards), mp_context=context) as pool:
+    # A worker whose stage was killed must not go on writing: what it had finished is recorded, the rest is redone.
+    with ProcessPoolExecutor(
+        min(config.workers, num_shards),
+        mp_context=context,
+        initializer=die_with_parent,
+        initargs=(signal.SIGKILL, os.getpid()),
+    ) as pool:
         yield pool

@@ -9,7 +9,9 @@ again beside the old and must come out the same.
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +19,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from storage.artifact import Manifest, Outcome, code_revision, content_digest, read_manifest, seal
-from storage.uri import remove
-from tasks.progress import report_progress
+from storage.environment import environment
+from storage.lease import Holder, Lease, LeaseHeldError, hold
+from storage.space import no_space
+from storage.uri import exists, join, read_bytes, remove, remove_temporaries, write_bytes
+from tasks.progress import narrating, report_progress
 
 logger = logging.getLogger(__name__)
+
+WAITING_INTERVAL_S = 5.0
 
 STAGES = (
     "curate",
@@ -47,6 +54,7 @@ class StagePlan:
         selected: may run; else it is only used where it is complete.
         force: run even though complete, beside the old, and compare.
         rerun: the command that runs this stage alone.
+        wait: where another run is making this artifact, wait for it; else fail.
     """
 
     stage: str
@@ -61,13 +69,15 @@ class StagePlan:
     selected: bool = True
     force: bool = False
     rerun: str = ""
+    wait: bool = True
 
 
 @dataclass(frozen=True)
 class StageRecord:
     """A stage after its turn: small, and all that later stages and the flow's result hold of it.
 
-    `status` is "done", "reused" (was complete), "absent" (not complete, and not selected).
+    `status` is "done", "reused" (was complete), "absent" (not complete, and not selected). `seconds` is the time of
+    the last of `attempts`: the earlier ones were killed or failed, and left what they had finished.
     """
 
     stage: str
@@ -78,6 +88,7 @@ class StageRecord:
     content_digest: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    attempts: int = 1
 
     @property
     def complete(self) -> bool:
@@ -91,12 +102,16 @@ class StageError(RuntimeError):
 def execute(plan: StagePlan, work: Callable[[str], Outcome], needs: Sequence[StageRecord] = ()) -> StageRecord:
     """Bring a stage to completion, doing only what is not done yet.
 
+    While it works it holds the artifact's lease (`storage.lease`): of two runs that need the same artifact one makes
+    it, the other waits and reuses it.
+
     Args:
         work: the domain call; writes below the URI it is given.
         needs: records of the stages whose artifacts `work` reads.
 
     Raises:
-        StageError: an input is absent, `work` raised (its error is chained), or a forced rerun differs.
+        StageError: an input is absent, `work` raised (its error is chained), a forced rerun differs, or another run is
+            making the artifact and `plan.wait` is False.
     """
     manifest = read_manifest(plan.uri)
     if manifest is not None and not plan.force:
@@ -107,17 +122,36 @@ def execute(plan: StagePlan, work: Callable[[str], Outcome], needs: Sequence[Sta
     if absent:
         names = ", ".join(record.stage for record in absent)
         raise StageError(f"{plan.stage}: its input {names} is not there; make it first, or run without --only/--from")
+    try:
+        with hold(f"{plan.uri}.lease", plan.name, wait=plan.wait, waiting=_Waiting(plan)) as lease:
+            return _make(plan, work, lease)
+    except StageError:
+        raise
+    except LeaseHeldError as error:
+        raise StageError(
+            f"{plan.stage}: {error}, and --no-wait was given: leave it out to wait for that run and use what it makes, "
+            f"or stop that run\n  rerun: {plan.rerun}"
+        ) from error
+    except Exception as error:
+        raise StageError(_failure(plan, error)) from error
+
+
+def _make(plan: StagePlan, work: Callable[[str], Outcome], lease: Lease) -> StageRecord:
+    """Run `work` and seal what it made, unless another run did so while this one waited for the lease."""
+    manifest = read_manifest(plan.uri)
+    if manifest is not None and not plan.force:
+        return _record(plan, manifest, "reused")
     out = plan.uri if manifest is None else f"{plan.uri}.again"
     if plan.force:
         remove(out)
+    remove_temporaries(out)
     started, clock = datetime.now(UTC), time.monotonic()
     logger.info("%s: starting, into %s", plan.stage, out)
-    report_progress(plan.stage, 0, 0, "", "running")
-    try:
+    attempts = _count_attempt(out)
+    with narrating(plan.stage):
         outcome = work(out)
-    except Exception as error:
-        raise StageError(_failure(plan, error)) from error
-    fresh = _manifest(plan, outcome, started.isoformat(timespec="seconds"), time.monotonic() - clock)
+    fresh = _manifest(plan, outcome, started.isoformat(timespec="seconds"), time.monotonic() - clock, attempts)
+    lease.check()
     if manifest is None:
         seal(out, fresh)
         return _record(plan, fresh, "done")
@@ -132,7 +166,31 @@ def execute(plan: StagePlan, work: Callable[[str], Outcome], needs: Sequence[Sta
     return _record(plan, fresh, "done")
 
 
-def _manifest(plan: StagePlan, outcome: Outcome, started: str, seconds: float) -> Manifest:
+class _Waiting:
+    """Says every few seconds whom a stage waits for."""
+
+    def __init__(self, plan: StagePlan) -> None:
+        self._plan = plan
+        self._said = -math.inf
+
+    def __call__(self, holder: Holder | None) -> None:
+        if time.monotonic() - self._said < WAITING_INTERVAL_S:
+            return
+        self._said = time.monotonic()
+        note = f"waiting for {holder or 'another run'}, which is making {self._plan.uri}"
+        logger.info("%s: %s", self._plan.stage, note)
+        report_progress(self._plan.stage, 0, 0, "", note)
+
+
+def _count_attempt(out: str) -> int:
+    """Which attempt at this artifact now begins, from 1; a complete artifact keeps the number in its manifest."""
+    uri = join(out, "_attempts.json")
+    earlier: list[str] = json.loads(read_bytes(uri)) if exists(uri) else []
+    write_bytes(uri, json.dumps([*earlier, datetime.now(UTC).isoformat(timespec="seconds")]).encode())
+    return len(earlier) + 1
+
+
+def _manifest(plan: StagePlan, outcome: Outcome, started: str, seconds: float, attempts: int) -> Manifest:
     return Manifest(
         stage=plan.stage,
         name=plan.name,
@@ -147,7 +205,7 @@ def _manifest(plan: StagePlan, outcome: Outcome, started: str, seconds: float) -
         started=started,
         seconds=round(seconds, 3),
         details=outcome.details,
-        recorded=dict(plan.recorded),
+        recorded=dict(plan.recorded) | {"attempts": attempts, "environment": environment()},
         revision=code_revision(),
     )
 
@@ -162,9 +220,16 @@ def _record(plan: StagePlan, manifest: Manifest, status: str) -> StageRecord:
         content_digest=manifest.content_digest,
         counts=manifest.counts,
         details=manifest.details,
+        attempts=manifest.recorded.get("attempts", 1),
     )
 
 
 def _failure(plan: StagePlan, error: Exception) -> str:
     inputs = ", ".join(f"{name} {digest[:12]}" for name, digest in plan.inputs.items()) or "none"
-    return f"{plan.stage} failed: {type(error).__name__}: {error}\n  inputs: {inputs}\n  rerun: {plan.rerun}"
+    reason = f"{type(error).__name__}: {error}"
+    if full := no_space(error, plan.uri):
+        reason = (
+            f"{full}. Nothing half-written is visible, and what was finished is kept: make room there, or give "
+            f"another root with --root, and run again ({reason})"
+        )
+    return f"{plan.stage} failed: {reason}\n  inputs: {inputs}\n  rerun: {plan.rerun}"

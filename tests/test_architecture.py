@@ -19,7 +19,7 @@ ALLOWED = {
     "storage": {"storage"},
 }
 # Modules of `tasks/` that every stage may use.
-SHARED_BY_STAGES = {"shards", "stage", "progress", "task"}
+SHARED_BY_STAGES = {"meter", "progress", "shards", "stage", "summary", "task"}
 
 
 def modules() -> list[Path]:

@@ -15,6 +15,7 @@ only after the manifest has vouched for it.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -25,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.checkpoint import CheckpointException
 
 from storage.artifact import FileEntry, file_entries
+from storage.space import no_space
 from trainer.dcp import load_shards, read_tensors, save_shards
 from trainer.hf import tensors_digest
 from trainer.mesh import Mesh
@@ -61,33 +64,35 @@ def save(
     Args:
         keep: newest checkpoints that stay.
         digest: record the content digest too; reads the whole checkpoint back once.
+
+    Raises:
+        OSError: there is no room for it; what had been written of it is removed.
     """
     final = folder / f"step-{state.step:08}"
     temporary = folder / f".{final.name}.tmp"
-    if mesh.is_first:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    mesh.barrier()
-    save_shards(temporary, {**optimizer.shards(), **_rng_state(mesh)}, mesh.control)
-    written = [path.name for path in temporary.glob(f"__{mesh.rank}_*")]
-    own = mesh.gathered(file_entries(str(temporary), written))
-    if mesh.is_first:
-        own += file_entries(str(temporary), [".metadata"])
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            **asdict(state),
-            "mixture_digest": mixture_digest,
-            "parallel": mesh.parallel.model_dump(),
-            "files": sorted((asdict(entry) for entry in own), key=lambda entry: entry["path"]),
-            "content_digest": content_digest(temporary) if digest else None,
-        }
-        _write_synced(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(temporary, final)
-        _sync_folder(folder)
-        _prune(folder, keep)
-        logger.info("saved %s", final)
-    mesh.barrier()
+    try:
+        if mesh.is_first:
+            _remove_temporaries(folder)
+            temporary.mkdir(parents=True)
+        mesh.barrier()
+        save_shards(temporary, {**optimizer.shards(), **_rng_state(mesh)}, mesh.control)
+        written = [path.name for path in temporary.glob(f"__{mesh.rank}_*")]
+        own = mesh.gathered(file_entries(str(temporary), written))
+        if mesh.is_first:
+            _publish(temporary, final, own, state, mesh, mixture_digest, digest)
+            _prune(folder, keep)
+        mesh.barrier()
+    except (Exception, CheckpointException) as error:  # DCP's is no Exception
+        full = no_space(error, str(folder))
+        if mesh.is_first:
+            _remove_temporaries(folder)
+        if full:
+            raise OSError(
+                errno.ENOSPC,
+                f"{os.strerror(errno.ENOSPC)}: step {state.step} could not be saved, {full}; checkpoints saved before "
+                f"it stay, and training goes on from the last of them once there is room",
+            ) from error
+        raise
     return final
 
 
@@ -187,11 +192,41 @@ def _world_size(manifest: dict[str, Any]) -> int:
     return math.prod(manifest["parallel"].values())
 
 
+def _publish(
+    temporary: Path,
+    final: Path,
+    files: list[FileEntry],
+    state: TrainState,
+    mesh: Mesh,
+    mixture_digest: str,
+    digest: bool,
+) -> None:
+    """Write the manifest and give the folder its name."""
+    files += file_entries(str(temporary), [".metadata"])
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        **asdict(state),
+        "mixture_digest": mixture_digest,
+        "parallel": mesh.parallel.model_dump(),
+        "files": sorted((asdict(entry) for entry in files), key=lambda entry: entry["path"]),
+        "content_digest": content_digest(temporary) if digest else None,
+    }
+    _write_synced(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(temporary, final)
+    _sync_folder(final.parent)
+    logger.info("saved %s", final)
+
+
 def _prune(folder: Path, keep: int) -> None:
     for path in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(path)
+
+
+def _remove_temporaries(folder: Path) -> None:
+    """Remove what unfinished saves have left, this one's or those of a killed trainer: it takes room."""
     for leftover in folder.glob(".step-*.tmp"):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write_synced(path: Path, text: str) -> None:

@@ -31,6 +31,7 @@ from trainer.metrics import memory_gib
 from trainer.model import Llama
 from trainer.optimizer import ZeroOptimizer
 from trainer.precision import compute_dtype
+from trainer.torchrun import end_with_torchrun
 
 
 class SpeedProbe(BaseModel):
@@ -100,6 +101,7 @@ def main() -> None:
     """Measure what the probe file, the only argument, says."""
     if len(sys.argv) != 2:
         raise SystemExit("usage: torchrun --nproc-per-node RANKS -m trainer.speed PROBE.json")
+    end_with_torchrun()
     probe = SpeedProbe.model_validate_json(Path(sys.argv[1]).read_bytes())
     set_up_logging(int(os.environ.get("RANK", "0")))
     if found := problems(probe.train, world=int(os.environ.get("WORLD_SIZE", "1"))):

@@ -4,7 +4,8 @@ In: sources (Parquet shards of ours, or JSONL and Parquet from elsewhere) and a 
 source `train.bin/.idx`, `validation.bin/.idx` and the tables that name their documents, and `tokens.json`
 (`storage.token_catalog`). Shards are tokenised in parallel into parts (`tasks.binarize.shard`), which are
 merged in order (`tasks.binarize.merge`). Every document read is counted once: kept for training, held
-out, empty, an exact duplicate within its source, or equal to a text that another source holds out.
+out, empty, taken down (`storage.tombstones`), an exact duplicate within its source, or equal to a text that another
+source holds out.
 
     outcome = binarize(sources, "runs/expand/demo-0123/tokenizer", config, out=..., executor=ExecutorConfig())
 """
@@ -19,10 +20,11 @@ from dataclasses import asdict, dataclass
 from storage.artifact import Outcome
 from storage.token_catalog import TokenSource, write_catalog
 from storage.tokens import token_dtype
+from storage.tombstones import Tombstones
 from storage.uri import expand_glob, join, remove
 from tasks.binarize.config import BinarizeConfig
 from tasks.binarize.merge import PartRows, Selection, merge_source, read_rows, select
-from tasks.binarize.shard import PARTS, BinarizeShard, binarize_shard
+from tasks.binarize.shard import NOTHING_TAKEN_DOWN, PARTS, BinarizeShard, binarize_shard
 from tasks.binarize.validation import validation_threshold
 from tasks.shards import ExecutorConfig, Progress, Shard, ShardRecord, map_shards
 
@@ -51,22 +53,24 @@ def binarize(
     out: str,
     executor: ExecutorConfig,
     progress: Progress | None = None,
+    tombstones: Tombstones = NOTHING_TAKEN_DOWN,
 ) -> Outcome:
     """Tokenise all sources into token files below `out`.
 
     Args:
         tokenizer: folder of the tokenizer, as `tokenizer.encoder.load_encoder` takes it.
+        tombstones: what is left out of external sources, by the `url` of their documents.
 
     Returns:
         counts `documents_<source>_<split>`, `tokens_…` and `bytes_…`; `documents_<source>_read`, which is
-        the sum of both splits and of `_empty`, `_duplicate` and `_held_out_elsewhere`; `_shared_id`,
+        the sum of both splits and of `_empty`, `_taken_down`, `_duplicate` and `_held_out_elsewhere`; `_shared_id`,
         documents that a trace cannot tell from an earlier one of the source.
 
     Raises:
         ValueError: a source without files or documents, or a language without a validation document.
     """
     _check_inputs(sources)
-    shards = _shards(sources, tokenizer, config, out)
+    shards = _shards(sources, tokenizer, config, out, tombstones)
     every_shard = [shard for of_source in shards for shard in of_source]
     records = {
         record.key: record
@@ -102,7 +106,7 @@ def _check_inputs(sources: Sequence[SourceInput]) -> None:
 
 
 def _shards(
-    sources: Sequence[SourceInput], tokenizer: str, config: BinarizeConfig, out: str
+    sources: Sequence[SourceInput], tokenizer: str, config: BinarizeConfig, out: str, tombstones: Tombstones
 ) -> list[list[Shard[BinarizeShard]]]:
     """One shard for each file of each source, in order."""
     shards = []
@@ -119,6 +123,7 @@ def _shards(
                 external=source.external,
                 tokenizer=tokenizer,
                 validation_ratio=config.validation_ratio,
+                tombstones=tombstones if source.external else NOTHING_TAKEN_DOWN,
             )
             of_source.append(Shard(key, argument))
         shards.append(of_source)
@@ -135,7 +140,8 @@ def _check_splits(
             held_out = int(selection.validation.sum())
             problems.append(
                 f"source {source.name!r} has no document to train on ({held_out} held out by "
-                f"validation_ratio {ratio}, {len(selection.train) - held_out} duplicates): check its files"
+                f"validation_ratio {ratio}, {len(selection.train) - held_out} duplicates): check its files, and "
+                "whether they were taken down"
             )
     for language in sorted({source.language for source in sources}):
         mine = [number for number, source in enumerate(sources) if source.language == language]
@@ -170,6 +176,7 @@ def _count(
     dropped = {
         "read": sum(record.counts["documents_read"] for record in records),
         "empty": sum(record.counts["documents_empty"] for record in records),
+        "taken_down": sum(record.counts.get("documents_taken_down", 0) for record in records),
         "duplicate": int(selection.duplicate.sum()),
         "held_out_elsewhere": int(selection.held_out_elsewhere.sum()),
         "shared_id": int(selection.shared_id.sum()),

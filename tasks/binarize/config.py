@@ -28,6 +28,16 @@ class SourceConfig(BaseModel):
         min_length=1,
         description="paths, globs, URIs of JSONL (.gz) or Parquet with a `text` field; not for `corpus`",
     )
+    licence: str | None = Field(
+        None,
+        max_length=500,
+        description="licence of the documents, as their publisher states it; for the report only. That of `corpus` is "
+        "`curate.licence`",
+    )
+    attribution: str | None = Field(
+        None, max_length=500, description="whom the licence asks to name, in words; for the report only"
+    )
+    url: str | None = Field(None, max_length=500, description="where the documents are published; for the report only")
 
     @model_validator(mode="after")
     def _corpus_has_no_documents(self) -> SourceConfig:
@@ -35,6 +45,8 @@ class SourceConfig(BaseModel):
             raise ValueError(f"source {CORPUS!r} is what this run curates: remove `documents` or give it another name")
         if self.name != CORPUS and self.documents is None:
             raise ValueError(f"source {self.name!r} needs `documents` (only {CORPUS!r} has none)")
+        if self.name == CORPUS and (self.licence or self.attribution or self.url):
+            raise ValueError(f"source {CORPUS!r}: state the licence of the pages as curate.licence")
         return self
 
 

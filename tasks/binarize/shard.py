@@ -20,13 +20,23 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from storage.documents import ROWS_PER_GROUP, read_source, read_texts, write_parquet
+from storage.documents import (
+    ROWS_PER_GROUP,
+    count_documents,
+    read_source,
+    read_source_with_urls,
+    read_texts,
+    write_parquet,
+)
 from storage.tokens import TokenWriter, token_dtype
+from storage.tombstones import Tombstones
 from tasks.binarize.validation import split_hash, validation_threshold
+from tasks.meter import advance
 from tasks.shards import ShardRecord
 from tokenizer.encoder import Encoder, load_encoder
 
 PARTS = "_parts"
+NOTHING_TAKEN_DOWN = Tombstones()
 PART_SCHEMA = pa.schema(
     [
         ("id", pa.binary(16)),
@@ -47,6 +57,7 @@ class BinarizeShard:
         uri: of the documents; `external` when they are not Parquet shards of ours.
         source: name of the source, from which ids of external documents are made.
         tokenizer: folder or URI of the tokenizer.
+        tombstones: what is left out of an external source; a shard of ours was curated under them.
     """
 
     key: str
@@ -56,6 +67,7 @@ class BinarizeShard:
     external: bool
     tokenizer: str
     validation_ratio: float
+    tombstones: Tombstones = NOTHING_TAKEN_DOWN
 
 
 def part_path(key: str) -> str:
@@ -64,9 +76,9 @@ def part_path(key: str) -> str:
 
 
 def binarize_shard(shard: BinarizeShard) -> ShardRecord:
-    """Tokenise one shard; counts `documents_read` and `documents_empty`."""
+    """Tokenise one shard; counts `documents_read`, `documents_empty` and `documents_taken_down`."""
     encoder = _encoder(shard.tokenizer)
-    counts = {"documents_read": 0, "documents_empty": 0}
+    counts = {"documents_read": 0, "documents_empty": 0, "documents_taken_down": 0}
     prefix = part_path(shard.key)
     with TokenWriter(shard.out, prefix, token_dtype(encoder.vocab_size)) as tokens:
         rows = _tokenised(shard, encoder, tokens, counts)
@@ -78,11 +90,16 @@ def _tokenised(
     shard: BinarizeShard, encoder: Encoder, tokens: TokenWriter, counts: dict[str, int]
 ) -> Iterator[dict[str, Any]]:
     """A row for each document with text, whose tokens go to `tokens` on the way."""
+    total = None if shard.external else count_documents(shard.uri)
     held_out_below = validation_threshold(shard.validation_ratio)
-    for document_id, text in _texts(shard):
+    for document_id, url, text in _documents(shard):
         counts["documents_read"] += 1
+        advance(counts["documents_read"] / total if total else 0.0, documents_read=1)
         if not text.strip():
             counts["documents_empty"] += 1
+            continue
+        if shard.tombstones.matches(url):
+            counts["documents_taken_down"] += 1
             continue
         encoded = _utf8(text, document_id, shard.uri)
         ids = encoder.document(text)
@@ -109,8 +126,12 @@ def _encoder(tokenizer: str) -> Encoder:
     return load_encoder(tokenizer)
 
 
-def _texts(shard: BinarizeShard) -> Iterator[tuple[bytes, str]]:
-    return read_source([shard.uri], shard.source) if shard.external else read_texts(shard.uri)
+def _documents(shard: BinarizeShard) -> Iterator[tuple[bytes, str | None, str]]:
+    """(id, url, text); the url only where tombstones may ask for it."""
+    if shard.external and shard.tombstones:
+        return read_source_with_urls([shard.uri], shard.source)
+    texts = read_source([shard.uri], shard.source) if shard.external else read_texts(shard.uri)
+    return ((id, None, text) for id, text in texts)
 
 
 def _utf8(text: str, document_id: bytes, uri: str) -> bytes:

@@ -24,6 +24,7 @@ def binarize(
 ) -> StageRecord:
     """Tokenise `corpus` and every other source with `tokenizer`."""
     from storage.artifact import Outcome
+    from storage.tombstones import TOMBSTONES, tombstones_of
     from tasks.binarize.binarize import SourceInput
     from tasks.binarize.binarize import binarize as binarize_sources
 
@@ -40,7 +41,8 @@ def binarize(
             config,
             out=out,
             executor=executor,
-            progress=shard_progress("binarize", "files", "documents_read"),
+            progress=shard_progress("binarize", "files", ("documents_read",)),
+            tombstones=tombstones_of(plan.uri, plan.inputs.get(TOMBSTONES)),
         )
 
     return execute(plan, work, needs=[corpus, tokenizer])

@@ -150,6 +150,15 @@ class CurateConfig(BaseModel):
         description="WARC files: paths, globs, s3://, https://, or commoncrawl:CC-MAIN-2024-10 for a crawl, "
         "commoncrawl:CC-MAIN-2024-10:8 for its first 8 files",
     )
+    licence: str | None = Field(
+        default=None,
+        max_length=500,
+        description="licence of the pages, as their publishers state it; for the report only. Where it is left out, "
+        "the terms of Common Crawl are stated for commoncrawl: sources",
+    )
+    attribution: str | None = Field(
+        default=None, max_length=500, description="whom the licence asks to name, in words; for the report only"
+    )
     profile: Literal["hibari", "swallow-v1"] = Field(
         default="hibari",
         description="defaults for what is not set: hibari = resiliparse and japanese_lines; "

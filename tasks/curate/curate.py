@@ -6,7 +6,8 @@ torn stretch has exactly one row.
 
 Each page goes through the steps in the order of their cost: size and type, the rapid pre-check on raw bytes,
 the charset decision, main-text extraction, the language decision with the Japanese-line step, the quality
-rules. The first step that refuses it is its row in the ledger. The recipe is Swallow Corpus v1's (Okazaki et
+rules. The first step that refuses it is its row in the ledger. What would be kept is held against the root's
+tombstones last (`storage/tombstones.py`). The recipe is Swallow Corpus v1's (Okazaki et
 al., COLM 2024); what is ours is said in `config.py`.
 
     outcome = curate(CurateConfig(sources=["a.warc.gz"]), out="runs/curate/x-0123", executor=ExecutorConfig())
@@ -27,6 +28,7 @@ import pyarrow as pa
 from storage.artifact import FileEntry, Outcome
 from storage.documents import document_id, document_schema, write_documents
 from storage.ledger import LedgerRow, Rule, compact_path, full_path, write_compact, write_full
+from storage.tombstones import Tombstones
 from storage.uri import localized
 from tasks.curate.charset import Decoded, decode
 from tasks.curate.config import CurateConfig
@@ -40,13 +42,16 @@ from tasks.curate.extract import (
 from tasks.curate.language import LanguageJudge
 from tasks.curate.metrics import Metrics, measure, metric_fields
 from tasks.curate.precheck import looks_japanese
+from tasks.curate.retract import RetractShard, retract_shard
 from tasks.curate.rules import Decision, decide
 from tasks.curate.warc import WarcPage, WarcReader, WarcSource, list_warcs
+from tasks.meter import advance
 from tasks.shards import ExecutorConfig, Progress, Shard, ShardRecord, combine, map_shards
 
 logger = logging.getLogger(__name__)
 
 STAGE = "curate"
+NOTHING_TAKEN_DOWN = Tombstones()
 SCHEMA = document_schema(metric_fields())
 BAD_RULES = (Rule.TORN_MEMBER, Rule.UNDECODABLE, Rule.EXTRACTION_FAILED, Rule.EXTRACTION_TIMEOUT)
 
@@ -63,6 +68,7 @@ class WarcShard:
     source: WarcSource
     config: CurateConfig
     out: str
+    tombstones: Tombstones = NOTHING_TAKEN_DOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,21 @@ class _Document:
     metrics: Metrics | None
 
 
-def curate(config: CurateConfig, *, out: str, executor: ExecutorConfig, progress: Progress | None = None) -> Outcome:
+def curate(
+    config: CurateConfig,
+    *,
+    out: str,
+    executor: ExecutorConfig,
+    progress: Progress | None = None,
+    tombstones: Tombstones = NOTHING_TAKEN_DOWN,
+    earlier: str | None = None,
+) -> Outcome:
     """Curate all WARC files of a run into the artifact at `out`.
+
+    Args:
+        tombstones: what may not be kept.
+        earlier: a complete artifact that differs only in having fewer tombstones (`tasks.curate.retract`); its shards
+            are taken over without what is taken down, and no WARC file is read.
 
     Returns:
         Counts: records (= kept + dropped), documents, characters, kept, dropped, dropped_<rule>,
@@ -95,8 +114,13 @@ def curate(config: CurateConfig, *, out: str, executor: ExecutorConfig, progress
     require_extractor(config.extractor)
     LanguageJudge(config.language, config.japanese_lines)  # a missing model should fail here, not in each shard
     warcs = list_warcs(config.sources)
-    shards = [Shard(warc.key, WarcShard(warc, config, out)) for warc in warcs]
-    records = map_shards(curate_warc, shards, out=out, executor=executor, progress=progress)
+    if earlier is not None:
+        logger.info("taking pages out of %s instead of reading %d WARC files", earlier, len(warcs))
+        taken_over = [Shard(warc.key, RetractShard(warc.key, earlier, out, tombstones)) for warc in warcs]
+        records = map_shards(retract_shard, taken_over, out=out, executor=executor, progress=progress)
+    else:
+        shards = [Shard(warc.key, WarcShard(warc, config, out, tombstones)) for warc in warcs]
+        records = map_shards(curate_warc, shards, out=out, executor=executor, progress=progress)
     outcome = combine(records)
     charsets: Counter[str] = Counter()
     for record in records:
@@ -136,12 +160,15 @@ class _ShardRun:
         rows: list[dict[str, Any]] = []
         for page in reader:
             examined = self._examine(page, extractor)
+            done = page.offset / reader.num_bytes
+            advance(done, records=1)
             if isinstance(examined, Rule):
                 self.compact.append((page.offset, examined))
                 continue
             id = document_id(self.shard.source.name, page.offset)
             self.full.append(_ledger_row(id, examined))
             if examined.metrics is not None and examined.decision.keep:
+                advance(done, documents=1)
                 self.charsets[examined.charset] += 1
                 self.num_characters += len(examined.text)
                 rows.append(_document_row(id, self.shard.source, examined, examined.metrics))
@@ -197,6 +224,8 @@ class _ShardRun:
             decision = Decision(False, Rule.NOT_JAPANESE, judged.score, self.shard.config.language.min_score)
         else:
             decision = decide(metrics, self.shard.config.quality)
+            if decision.keep and self.shard.tombstones.matches(page.url):
+                decision = Decision(False, Rule.TAKEDOWN)
         return _Document(
             page,
             decoded.charset,

@@ -16,14 +16,17 @@ import importlib.util
 import os
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
 from types import TracebackType
 from typing import IO
 
+from storage.processes import die_with_parent
+
 _LENGTH = struct.Struct("<BQ")  # status (0: text, 1: error message), bytes that follow
-_CHILD = "from tasks.curate.extract import serve; serve()"
+_CHILD = "import sys; from tasks.curate.extract import serve; serve(sys.argv[1], int(sys.argv[2]))"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -117,7 +120,7 @@ class Extractor:
     def _start(self) -> subprocess.Popen[bytes]:
         # The child finds our modules where this process found them, installed or not.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)) or os.getcwd()}
-        command = [sys.executable, "-c", f"import sys; sys.argv = ['extract', {self.name!r}]; {_CHILD}"]
+        command = [sys.executable, "-c", _CHILD, self.name, str(os.getpid())]
         return subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pipesize=1 << 20
         )
@@ -129,8 +132,9 @@ class Extractor:
             self._child = None
 
 
-def serve() -> None:
-    """The child's loop: pages from standard input, texts to standard output, until the input ends."""
+def serve(extractor: str, parent: int) -> None:
+    """The child's loop: pages from standard input, texts to standard output, until the input or the parent ends."""
+    die_with_parent(signal.SIGKILL, parent)  # a page that takes minutes would outlive a killed parent by as much
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the frames
     while True:
@@ -139,7 +143,7 @@ def serve() -> None:
         except EOFError:
             return
         try:
-            status, text = 0, extract_main_text(page.decode(), sys.argv[1])
+            status, text = 0, extract_main_text(page.decode(), extractor)
         except Exception as error:  # any page may break any parser: the parent counts it
             status, text = 1, f"{type(error).__name__}: {error}"
         _send(sink, status, text.encode("utf-8", "replace"))

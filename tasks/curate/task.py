@@ -11,7 +11,19 @@ from tasks.task import stage_task
 
 @stage_task
 def curate(plan: StagePlan, config: CurateConfig, executor: ExecutorConfig) -> StageRecord:
+    from storage.artifact import Outcome
+    from storage.tombstones import TOMBSTONES, tombstones_of
     from tasks.curate.curate import curate as curate_warcs
+    from tasks.curate.retract import find_earlier
 
-    progress = shard_progress("curate", "WARC files", "records")
-    return execute(plan, lambda out: curate_warcs(config, out=out, executor=executor, progress=progress))
+    def work(out: str) -> Outcome:
+        return curate_warcs(
+            config,
+            out=out,
+            executor=executor,
+            progress=shard_progress("curate", "WARC files", ("records", "documents")),
+            tombstones=tombstones_of(plan.uri, plan.inputs.get(TOMBSTONES)),
+            earlier=None if plan.force else find_earlier(plan),
+        )
+
+    return execute(plan, work)

@@ -142,6 +142,7 @@ class WarcReader:
 
     def __init__(self, path: Path, max_page_bytes: int) -> None:
         self.path = path
+        self.num_bytes = max(1, path.stat().st_size)
         self.max_page_bytes = max_page_bytes
         self.num_other_records = 0  # requests, metadata, warcinfo: not pages
 

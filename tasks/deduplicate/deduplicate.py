@@ -20,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 from storage.artifact import Outcome
-from storage.documents import document_schema, read_documents, write_documents, write_parquet
+from storage.documents import count_documents, document_schema, read_documents, write_documents, write_parquet
 from storage.ledger import LedgerRow, Rule, full_path, write_full
 from storage.uri import join, read_bytes, write_bytes
 from tasks.deduplicate.cluster import Decisions, decide, survivor_rank
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.signatures import SCHEME, Signer, exact_digest
-from tasks.shards import ExecutorConfig, Progress, Shard, ShardRecord, combine, map_shards
+from tasks.meter import advance
+from tasks.shards import ExecutorConfig, Progress, Shard, ShardRecord, combine, map_shards, part_of
 
 STAGE = "deduplicate"
 
@@ -78,7 +79,8 @@ def deduplicate(
         Shard(f"sign-{key}", SignShard(key, uri, out, config.ngram, config.bands, config.rows))
         for key, uri in zip(keys, documents, strict=True)
     ]
-    signed = map_shards(sign_shard, sign, out=out, executor=executor, progress=progress)
+    steps = 2 * len(documents)  # each shard is signed, and written when all are decided
+    signed = map_shards(sign_shard, sign, out=out, executor=executor, progress=part_of(progress, 0, steps))
     firsts = np.cumsum([0] + [record.counts["documents"] for record in signed])
     if firsts[-1] == 0:
         raise ValueError(f"there are no documents in the {len(documents)} shards to deduplicate")
@@ -88,7 +90,8 @@ def deduplicate(
         Shard(f"write-{key}", WriteShard(key, uri, out, int(first)))
         for key, uri, first in zip(keys, documents, firsts[:-1], strict=True)
     ]
-    written = map_shards(write_shard, write, out=out, executor=executor)
+    progress = part_of(progress, len(documents), steps)
+    written = map_shards(write_shard, write, out=out, executor=executor, progress=progress)
     outcome = combine([*signed, *written])
     sizes = np.unique(decisions.survivor, return_counts=True)[1]
     outcome.counts = {
@@ -112,7 +115,7 @@ def sign_shard(shard: SignShard) -> ShardRecord:
     """Compute the signatures of one shard; counts `documents`."""
     signer = Signer(ngram=shard.ngram, bands=shard.bands, rows=shard.rows)
     schema = _signature_schema(shard.bands)
-    count = 0
+    count, total = 0, count_documents(shard.documents)
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal count
@@ -120,6 +123,7 @@ def sign_shard(shard: SignShard) -> ShardRecord:
             texts = batch.column("text").to_pylist()
             hashes = np.concatenate([signer.bands_of(text) for text in texts]) if texts else np.empty(0, np.uint64)
             count += batch.num_rows
+            advance(count / total, documents=batch.num_rows)
             yield pa.RecordBatch.from_arrays(
                 [
                     batch.column("id"),
@@ -144,7 +148,7 @@ def write_shard(shard: WriteShard) -> ShardRecord:
     schema = document_schema()
 
     def survivors() -> Iterator[pa.RecordBatch]:
-        first = shard.first
+        first, total = shard.first, count_documents(shard.documents)
         for batch in read_documents(shard.documents):
             span = range(first, first + batch.num_rows)
             rows.extend(
@@ -154,6 +158,7 @@ def write_shard(shard: WriteShard) -> ShardRecord:
             counts["kept"] += chosen.num_rows
             counts["characters"] += sum(chosen.column("num_characters").to_pylist())
             first += batch.num_rows
+            advance((first - shard.first) / total, kept=chosen.num_rows)
             yield chosen
 
     for batch in read_documents(shard.documents):

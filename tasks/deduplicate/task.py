@@ -17,7 +17,7 @@ def deduplicate(
     """Keep one of every cluster of copies among `documents`."""
     from tasks.deduplicate.deduplicate import deduplicate as deduplicate_documents
 
-    progress = shard_progress("deduplicate", "shards", "documents")
+    progress = shard_progress("deduplicate", "steps of shards", ("documents", "kept"))
     return execute(
         plan,
         lambda out: deduplicate_documents(

@@ -19,6 +19,11 @@ class TrainStageConfig(TrainConfig):
         description="seconds the trainer gets to save a checkpoint when it is stopped, before it is killed; it looks "
         "up after each micro-batch, which on a slow CPU takes 20 seconds",
     )
+    cancel_grace_s: float = Field(
+        6.0,
+        ge=0,
+        description="the same in seconds, at most, for a deployed run: cancelled in Prefect, it is to be gone in 20",
+    )
     timeout_s: float | None = Field(None, gt=0, description="seconds after which training is stopped; none: no limit")
 
     def trainer(self) -> TrainConfig:

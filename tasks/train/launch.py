@@ -3,9 +3,9 @@
 In: a `TrainJob`. Out: an `Outcome` that names the final checkpoint, `metrics.jsonl` and `start_checks.json` in the
 run's folder. torchrun starts one process per rank; each rank writes its own log below `logs/`, warnings are passed
 on, progress is read from metrics.jsonl. `launch.json` holds every process with its start time: whatever ends the
-launch (an error, an interrupt, a cancelled flow) stops them all, and a launch that finds an earlier one of the same
-folder still running, its launcher having been killed, stops that one first. Training then continues from
-the last checkpoint.
+launch (an error, an interrupt, a cancelled flow) stops them all. Where the launcher itself is killed, Linux tells
+torchrun and its ranks (`storage.processes.die_with_parent`): they save a checkpoint and end. A launch that finds an
+earlier one of the same folder still running stops that one first. Training then continues from the last checkpoint.
 
     outcome = launch(job, out="runs/train/demo-0123", nproc=2, progress=show, log=logger.info)
 """
@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Outcome, cache_folder, file_entries
+from storage.checkpoints import FOLDER
+from storage.processes import POLL_S, Process, alive, family, find, stop
 from storage.uri import is_local, join, local_path, localized, open_atomic, write_bytes
-from tasks.train.logs import Log, LogTail, MetricsWatcher, Progress, failure
-from tasks.train.processes import POLL_S, Process, alive, family, find, stop
+from tasks.train.logs import CheckpointWatcher, Log, LogTail, MetricsWatcher, Progress, failure
 from trainer.config import TrainConfig, TrainJob
 
 GRACE_S = 15.0
@@ -44,6 +45,7 @@ def launch(
     nproc: int,
     progress: Progress | None,
     log: Log,
+    saved: Callable[[int], None] | None = None,
     grace_s: float = GRACE_S,
     timeout_s: float | None = None,
 ) -> Outcome:
@@ -54,6 +56,7 @@ def launch(
         nproc: ranks; dp x tp x pp of the job.
         progress: called with (steps done, steps in all, the step's row of metrics.jsonl).
         log: called with each warning or error line of any rank.
+        saved: called with the step of each checkpoint, once it is whole.
         grace_s: seconds between SIGTERM and SIGKILL when the trainer has to be stopped.
         timeout_s: seconds after which it is stopped, none for no limit.
 
@@ -64,13 +67,19 @@ def launch(
     folder = work_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     fence(folder, grace_s, log)
-    watcher = MetricsWatcher(folder / "metrics.jsonl", job.num_steps, progress)
+    metrics = MetricsWatcher(folder / "metrics.jsonl", job.num_steps, progress)
+    checkpoints = CheckpointWatcher(str(folder / FOLDER), saved)
+
+    def look() -> None:
+        metrics.look()
+        checkpoints.look()
+
     with localized(job.model) as model, localized(job.base_model) as base_model:
         here = {"out": str(folder), "model": str(model), "base_model": str(base_model)}
         job = job.model_copy(update=here)
         write_bytes(str(folder / "job.json"), job.model_dump_json(indent=1).encode() + b"\n")
-        _run(["trainer", str(folder / "job.json")], folder, nproc, job.train, watcher.look, log, grace_s, timeout_s)
-    watcher.look()
+        _run(["trainer", str(folder / "job.json")], folder, nproc, job.train, look, log, grace_s, timeout_s)
+    look()
     outcome = _outcome(job, folder, nproc)
     if not is_local(out):
         for entry in outcome.files:
@@ -158,7 +167,7 @@ def _run(
     """Run `torchrun -m MODULE...` in `folder` until it ends, or end it."""
     attempt = folder / "logs" / time.strftime("%Y%m%d-%H%M%S")
     attempt.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    command = [sys.executable, "-m", "trainer.torchrun", str(os.getpid()), "--standalone", "--local-addr", "127.0.0.1"]
     command += ["--nproc-per-node", str(nproc), "--max-restarts", "0", "--shutdown-timeout", str(int(grace_s) + 1)]
     command += ["--log-dir", str(attempt), "--redirects", "3", "-m", *module]
     with open(attempt / "torchrun.log", "wb") as output:

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from storage.checkpoints import saved_steps
+
 Progress = Callable[[int, int, dict[str, Any]], None]
 Log = Callable[[str], None]
 
+METRICS = "metrics.jsonl"
 TAIL_LINES = 15
 
 
@@ -65,10 +69,29 @@ class MetricsWatcher:
         return json.loads(lines[-1]) if lines else None
 
 
+class CheckpointWatcher:
+    """Calls `saved` once for each checkpoint that becomes whole; those there at first are an earlier launch's."""
+
+    def __init__(self, folder: str, saved: Callable[[int], None] | None) -> None:
+        self._folder = folder
+        self._saved = saved
+        self._seen = set(saved_steps(folder))
+
+    def look(self) -> None:
+        if self._saved is None:
+            return
+        for step in saved_steps(self._folder):
+            if step not in self._seen:
+                self._seen.add(step)
+                self._saved(step)
+
+
 def failure(attempt: Path, status: int) -> str:
     """What to tell the user: which rank failed, the end of its log, where the rest is."""
     report = (attempt / "torchrun.log").read_text(encoding="utf-8", errors="replace")
     rank, killed_by = _failed_rank(report)
+    if rank is None and status < 0:
+        killed_by = signal.Signals(-status).name
     logs = sorted(attempt.rglob(f"{rank}/stderr.log")) if rank else []
     path = logs[0] if logs else attempt / "torchrun.log"
     lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]

@@ -7,16 +7,26 @@ task ends it too.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from prefect.events import emit_event
+
+from storage.checkpoints import FOLDER, checkpoint_uri
 from storage.uri import join
 from tasks.progress import report_progress
 from tasks.stage import StagePlan, StageRecord, execute
-from tasks.task import stage_task
+from tasks.task import LivePicture, Turn, stage_task
 from tasks.train.config import TrainStageConfig
+from tasks.train.curve import draw_curve, read_metrics
+from tasks.train.logs import METRICS
 
 logger = logging.getLogger(__name__)
+
+CURVE_S, CURVE_SHARE = 20.0, 0.01
+CHECKPOINT_SAVED = "hibari.checkpoint.saved"
 
 
 @stage_task
@@ -34,7 +44,7 @@ def train(
     """Train from `base` on `mixture`; `base_model` is None where the run made its base itself."""
     from storage.artifact import Outcome
     from tasks.train.job import make_job
-    from tasks.train.launch import launch
+    from tasks.train.launch import launch, work_folder
 
     def work(out: str) -> Outcome:
         job = make_job(
@@ -52,15 +62,49 @@ def train(
             job,
             out=out,
             nproc=config.parallel.world_size,
-            progress=_report,
+            progress=_reporter(work_folder(out) / METRICS),
             log=logger.warning,
-            grace_s=config.stop_grace_s,
+            saved=_announcer(plan.name, str(work_folder(out) / FOLDER), job.num_steps),
+            grace_s=_grace_s(config),
             timeout_s=config.timeout_s,
         )
 
     return execute(plan, work, needs=[tokenizer, base, tokens, mixture])
 
 
-def _report(step: int, steps: int, row: Mapping[str, Any]) -> None:
-    note = f"loss {row['loss']:.3f}, {row['tokens_per_second']:,.0f} tokens/s"
-    report_progress("train", step, steps, "steps", note)
+def _grace_s(config: TrainStageConfig) -> float:
+    """Under a worker less time: a cancelled run is to be gone soon, and Prefect kills one that is not."""
+    deployed = "PREFECT__FLOW_RUN_ID" in os.environ
+    return min(config.cancel_grace_s, config.stop_grace_s) if deployed else config.stop_grace_s
+
+
+def _announcer(run: str, folder: str, num_steps: int) -> Callable[[int], None]:
+    """Emits an event for each checkpoint; the deployment `evaluation` waits for those that are not the last."""
+
+    def announce(step: int) -> None:
+        last = step == num_steps
+        emit_event(
+            CHECKPOINT_SAVED,
+            resource={
+                "prefect.resource.id": f"hibari.run.{run}",
+                "prefect.resource.name": run,
+                "hibari.last": str(last).lower(),
+            },
+            payload={"run": run, "step": step, "checkpoint": checkpoint_uri(folder, step), "last": last},
+        )
+
+    return announce
+
+
+def _reporter(metrics: Path) -> Callable[[int, int, Mapping[str, Any]], None]:
+    """Tells of each step, and draws the learning curve again every so often and at the end."""
+    picture = LivePicture("learning-curve", "bits per byte and learning rate over the steps")
+    turn = Turn(CURVE_S, CURVE_SHARE)
+
+    def report(step: int, steps: int, row: Mapping[str, Any]) -> None:
+        counts = {"tokens": row["consumed_tokens"]}
+        report_progress("train", step, steps, "steps", f"loss {row['loss']:.3f}", counts)
+        if turn.has_come(step == steps):
+            picture.show(draw_curve(read_metrics(metrics), steps))
+
+    return report

@@ -100,3 +100,23 @@ def test_input_digests_are_remembered_until_the_file_changes(tmp_path: Path) -> 
     assert artifact.input_digests([str(path)]) == first, "same size and mtime: not read again"
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert artifact.input_digests([str(path)]) != first
+
+
+def test_digests_that_another_run_remembers_meanwhile_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    read: list[str] = []
+
+    def slowly(uri: str) -> str:
+        if uri.endswith("a") and not read:
+            read.append("b while a was read")
+            artifact.input_digests([str(tmp_path / "b")])
+        read.append(uri)
+        return uri
+
+    monkeypatch.setattr(artifact, "sha256", slowly)
+    artifact.input_digests([str(tmp_path / "a")])
+    del read[:]
+    both = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert artifact.input_digests(both) == both
+    assert read == []

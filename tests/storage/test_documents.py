@@ -18,6 +18,7 @@ from storage.documents import (
     document_schema,
     read_documents,
     read_source,
+    read_source_with_urls,
     read_texts,
     write_documents,
 )
@@ -145,3 +146,22 @@ def test_files_that_are_no_source_are_named(tmp_path: Path) -> None:
         list(read_source([str(tmp_path / "other.parquet")], "web"))
     with pytest.raises(FileNotFoundError, match="nothing found"):
         list(read_source([str(tmp_path / "none" / "*.jsonl")], "web"))
+
+
+def test_urls_of_an_outside_source_are_read_where_there_are_any(tmp_path: Path) -> None:
+    lines = ['{"id": "a", "text": "雲雀", "url": "https://example.jp/a"}', '{"id": "b", "text": "燕"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    pq.write_table(pa.table({"url": ["https://example.jp/c", None], "text": ["鶯", "鷹"]}), tmp_path / "b.parquet")
+    pq.write_table(pa.table({"text": ["鷲"]}), tmp_path / "c.parquet")
+    files = [str(tmp_path / name) for name in ("a.jsonl", "b.parquet", "c.parquet")]
+    rows = list(read_source_with_urls(files, "web"))
+    urls = ["https://example.jp/a", None, "https://example.jp/c", None, None]
+    assert [(url, text) for _, url, text in rows] == list(zip(urls, ["雲雀", "燕", "鶯", "鷹", "鷲"], strict=True))
+    assert [(id, text) for id, _, text in rows] == list(read_source(files, "web"))
+
+
+def test_a_url_that_is_no_string_is_an_error_only_where_urls_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "雲雀", "url": ["https://example.jp/"]}\n')
+    assert len(list(read_source([str(tmp_path / "a.jsonl")], "web"))) == 1
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 1: expected a url that is a string, got list"):
+        list(read_source_with_urls([str(tmp_path / "a.jsonl")], "web"))

@@ -34,6 +34,7 @@ def test_numbers_on_disk_stay_what_they_are() -> None:
         "NOT_JAPANESE": 20,
         "EXACT_DUPLICATE": 80,
         "NEAR_DUPLICATE": 81,
+        "TAKEDOWN": 90,
     }
     assert (Rule.TOO_FEW_LETTERS, Rule.DUPLICATE_5GRAMS, Rule.TOO_MANY_ELLIPSES) == (30, 40, 52)
     assert max(Rule) < 256

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import multiprocessing
 import shutil
 import socket
 import subprocess
@@ -10,12 +12,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from storage import artifact, uri
+from storage import artifact, lease, swap, uri
 from storage.artifact import Outcome
 from storage.documents import document_id, read_source
 from tasks.shards import ExecutorConfig, Shard, ShardRecord, map_shards
@@ -152,3 +155,92 @@ def test_a_stage_with_shards_is_made_reused_and_verified(s3_root: str) -> None:
 def test_documents_of_a_source_are_read_from_s3(s3_root: str) -> None:
     uri.write_bytes(f"{s3_root}/web.jsonl", b'{"id": "a", "text": "The lark sings."}\n')
     assert list(read_source([f"{s3_root}/*.jsonl"], "web")) == [(document_id("web", "a"), "The lark sings.")]
+
+
+def test_parts_of_uploads_that_were_killed_are_removed(s3_root: str) -> None:
+    fs, mine = uri.filesystem(f"{s3_root}/curate/x-0123/part-0")
+    bucket, key, _ = fs.split_path(mine)
+    for of in (key, key.replace("x-0123", "x-0123.again")):
+        fs.call_s3("create_multipart_upload", Bucket=bucket, Key=of)
+    uri.remove_temporaries(f"{s3_root}/curate/x-0123")
+    left = [upload["Key"] for upload in fs.list_multipart_uploads(bucket)]
+    assert left == [key.replace("x-0123", "x-0123.again")]
+    uri.remove_temporaries(f"{s3_root}/curate/x-0123.again")
+
+
+def test_a_file_on_s3_is_swapped_only_while_unchanged(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = f"{s3_root}/swapped"
+    assert not swap.swap(at, b"", b"new"), "there is nothing to replace"
+    assert swap.create(at, b"first")
+    assert not swap.create(at, b"second")
+    assert swap.create(at, b"first"), "the answer to our own request was lost"
+    assert not swap.swap(at, b"other", b"new")
+    with monkeypatch.context() as patch:  # another one comes between reading and writing: the store itself refuses
+        patch.setattr(swap, "read", overtaken(at, b"first", b"theirs"))
+        assert not swap.swap(at, b"first", b"ours")
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "read", overtaken(at, b"theirs", b"theirs again"))
+        assert not swap.swap(at, b"theirs", None)
+    assert swap.read(at) == b"theirs again"
+    assert swap.swap(at, b"theirs again", b"new")
+    assert swap.swap(at, b"new", None)
+    assert swap.read(at) is None
+
+
+def overtaken(at: str, expected: bytes, theirs: bytes) -> Callable[[str], bytes | None]:
+    """`read` that finds what is expected, after which somebody else replaces it."""
+    reads = iter([True])
+
+    def read(uri_read: str) -> bytes | None:
+        if next(reads, False):
+            assert uri.read_bytes(at) == expected
+            uri.write_bytes(at, theirs)
+            return expected
+        return uri.read_bytes(uri_read)
+
+    return read
+
+
+def race(start: Barrier, at: str, rounds: int, winners: str) -> None:
+    for number in range(rounds):
+        start.wait(60)
+        try:
+            with lease.hold(f"{at}.{number}", "racer", wait=False) as held:
+                held.check()
+                with open(winners, "a") as file:
+                    file.write(f"{number}\n")
+                start.wait(60)  # still holding it
+        except lease.LeaseHeldError:
+            start.wait(60)
+
+
+def test_of_several_that_take_over_a_lease_on_s3_one_wins(s3_root: str, tmp_path: Path) -> None:
+    at, rounds, processes = f"{s3_root}/mix/x-0123.lease", 5, 3
+    dead = dataclasses.replace(lease.Holder.new("killed"), started="before this pid was used again")
+    for number in range(rounds - 1):  # the last is simply free
+        assert swap.create(f"{at}.{number}", dead.to_json())
+    context = multiprocessing.get_context("spawn")
+    start, winners = context.Barrier(processes), tmp_path / "winners"
+    racers = [context.Process(target=race, args=(start, at, rounds, str(winners))) for _ in range(processes)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert [racer.exitcode for racer in racers] == [0] * processes
+    assert [int(line) for line in winners.read_text().split()] == list(range(rounds))
+    assert not [name for name in uri.listing(f"{s3_root}/mix") if "lease" in name]
+
+
+def test_a_lease_on_s3_is_renewed_and_lost_like_any_other(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.1)
+    at = f"{s3_root}/mix/renewed.lease"
+    with lease.hold(at, "demo") as held:
+        first = lease.current(at)
+        while lease.current(at) == first:
+            time.sleep(0.05)
+        held.check()
+        uri.write_bytes(at, dataclasses.replace(held.holder, owner="another", run="other").to_json())
+        with pytest.raises(lease.LeaseLostError, match="taken over by run other"):
+            held.check()
+    assert lease.current(at) is not None, "it is the other one's"
+    uri.remove(at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -90,3 +91,23 @@ def test_remote_uris_are_not_paths() -> None:
     assert not uri.is_local("s3://bucket/x")
     with pytest.raises(ValueError, match="expected a local path"):
         uri.local_path("s3://bucket/x")
+
+
+def test_a_linked_file_has_two_names_and_replaces_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"new")
+    (tmp_path / "b").write_bytes(b"old")
+    for target in ("b", "deep/c", "b"):  # the second time both names are the same file
+        uri.link(str(tmp_path / "a"), str(tmp_path / target))
+        assert (tmp_path / target).samefile(tmp_path / "a")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_link_is_a_copy_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another device")
+
+    monkeypatch.setattr("os.link", refuse)
+    (tmp_path / "a").write_bytes(b"1")
+    uri.link(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (tmp_path / "b").read_bytes() == b"1"
+    assert not (tmp_path / "b").samefile(tmp_path / "a")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from storage.artifact import FileEntry, new_file
 from tasks.shards import ExecutorConfig, Shard, ShardFailedError, ShardRecord, combine, map_shards
+from tests.killing import kill_parent, started, wait_until, wait_until_gone
 
 
 def write_square(argument: tuple[str, int]) -> ShardRecord:
@@ -54,11 +57,13 @@ def test_a_second_call_redoes_only_what_is_not_whole(tmp_path: Path) -> None:
         shards(tmp_path, range(4)),
         out=str(tmp_path),
         executor=one,
-        progress=lambda done, total, record: seen.append((done, total, record.key)),
+        progress=lambda done, total, counts: seen.append((done, total, counts["shards"])),
     )
     assert calls(tmp_path) == ["0", "1", "1", "2", "3"]
     assert [record.counts["sum"] for record in records] == [0, 1, 4, 9]
-    assert seen == [(3, 4, "s1"), (4, 4, "s3")]
+    assert seen[0] == (2, 4, 2), "what was done before is told at once"
+    assert seen[-1] == (4, 4, 4)
+    assert seen == sorted(seen)
 
 
 def test_a_failing_shard_is_named_and_the_finished_ones_stay(tmp_path: Path) -> None:
@@ -67,6 +72,35 @@ def test_a_failing_shard_is_named_and_the_finished_ones_stay(tmp_path: Path) -> 
         map_shards(write_square, shards(tmp_path, [1, 13]), out=str(tmp_path), executor=one)
     map_shards(write_square, shards(tmp_path, [1]), out=str(tmp_path), executor=one)
     assert calls(tmp_path).count("1") == 1
+
+
+def wait_for_go(argument: tuple[str, int]) -> ShardRecord:
+    out, number = argument
+    Path(out, f"begun-{number}").touch()
+    while number and not Path(out, "go").exists():
+        time.sleep(0.01)
+    return write_square(argument)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's death on Linux only")
+def test_workers_die_with_a_killed_stage_and_only_unfinished_shards_are_redone(tmp_path: Path) -> None:
+    program = f"""
+from pathlib import Path
+from tests.tasks.test_shards import *
+print("ready", flush=True)
+out = Path({str(tmp_path)!r})
+map_shards(wait_for_go, shards(out, range(3)), out=str(out), executor=ExecutorConfig(workers=2))
+"""
+    stage = started(program)
+    wait_until((tmp_path / "_shards" / "s0.json").exists, "the first shard's record")
+    wait_until((tmp_path / "begun-2").exists, "a worker on the last shard")
+    workers = kill_parent(*stage)
+    assert len(workers) >= 2
+    wait_until_gone(workers)
+    (tmp_path / "go").touch()
+    records = map_shards(wait_for_go, shards(tmp_path, range(3)), out=str(tmp_path), executor=ExecutorConfig(workers=1))
+    assert calls(tmp_path) == ["0", "1", "2"], "no shard was finished twice, none by a worker that was killed"
+    assert combine(records).counts == {"sum": 5, "shards": 3}
 
 
 def test_bad_arguments_are_refused(tmp_path: Path) -> None:

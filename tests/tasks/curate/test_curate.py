@@ -167,10 +167,14 @@ def test_two_workers_write_the_bytes_of_one_and_a_rerun_redoes_nothing(tmp_path:
     assert outcomes[0].details["charsets"] == {"utf-8": 6}
     assert len(outcomes[0].files) == 9
 
-    def fail(done: int, total: int, finished: ShardRecord) -> None:
-        raise AssertionError(f"{finished.key} ran again")
-
-    again = curate(config, out=str(tmp_path / "out-2"), executor=ExecutorConfig(), progress=fail)
+    seen: list[tuple[float, int, int]] = []
+    again = curate(
+        config,
+        out=str(tmp_path / "out-2"),
+        executor=ExecutorConfig(),
+        progress=lambda done, total, counts: seen.append((done, total, counts["records"])),
+    )
+    assert seen == [(3, 3, 18)], "all was done, and none ran again"
     assert again.counts == outcomes[1].counts
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from storage.processes import Process, family
 from tasks.curate.extract import (
     ExtractionFailedError,
     ExtractionTimeoutError,
@@ -14,6 +17,7 @@ from tasks.curate.extract import (
     require_extractor,
     tidy,
 )
+from tests.killing import kill_parent, started, wait_until, wait_until_gone
 from tests.tasks.curate.warc_files import PARAGRAPHS, html
 
 NAVIGATION = '<nav><ul><li><a href="/">ホーム</a></li><li><a href="/news">お知らせ</a></li></ul></nav>'
@@ -48,6 +52,28 @@ def test_a_page_that_kills_the_extractor_is_given_up_and_the_next_one_read() -> 
         with pytest.raises(ExtractionFailedError, match="the process of resiliparse died"):
             extractor.extract(html(*PARAGRAPHS))
         assert extractor.extract(html(*PARAGRAPHS)) == "\n".join(PARAGRAPHS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's death on Linux only")
+def test_an_extractor_busy_with_a_bad_page_dies_with_its_killed_shard() -> None:
+    program = """
+from tasks.curate.extract import Extractor
+with Extractor("resiliparse", max_seconds=600) as extractor:
+    extractor.extract("<p>first")
+    print("ready", flush=True)
+    extractor.extract("<div>" * 200_000)
+"""
+    shard = started(program)
+    (child,) = family(shard[1])[1:]
+    begun = cpu_ticks(child)
+    wait_until(lambda: cpu_ticks(child) > begun + 50, "half a second of work on the page")
+    assert kill_parent(*shard) == [child]
+    wait_until_gone([child])
+
+
+def cpu_ticks(process: Process) -> int:
+    """Hundredths of a second that a process has computed."""
+    return int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11])
 
 
 def test_an_extractor_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

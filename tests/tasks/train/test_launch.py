@@ -18,12 +18,13 @@ import pytest
 
 from storage.mixture import Mixture
 from storage.mixture_plan import MixturePlan, write_plan, write_split
+from storage.processes import Process, alive, family, find
 from storage.uri import read_bytes
 from tasks.train.launch import fence, launch, measure_step_seconds, work_folder
-from tasks.train.processes import Process, alive, find
+from tests.killing import started, wait_until, wait_until_gone
 from tests.storage.token_sources import Source, write_sources
 from tests.trainer.ranks import run_ranks, tiny_config, tiny_job, train_job
-from trainer.checkpoint import content_digest
+from trainer.checkpoint import content_digest, read_manifest, verify
 from trainer.config import TrainJob
 from trainer.mesh import Mesh
 
@@ -63,6 +64,42 @@ def _kill_a_rank(out: Path, step: int) -> None:
 
 def _train_on_its_mixture(mesh: Mesh, job: TrainJob) -> None:
     train_job(mesh, job, Mixture.open(job.mixture))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's death on Linux only")
+@pytest.mark.parametrize(
+    "killed",
+    ["launcher", *(pytest.param(who, marks=pytest.mark.slow) for who in ("torchrun", "launcher and torchrun"))],
+)
+def test_whoever_is_killed_the_ranks_save_a_checkpoint_and_end(tmp_path: Path, killed: str) -> None:
+    job = job_of(tmp_path, num_steps=2000, global_batch=4, micro_batch=1, save_every=1000, warmup_steps=1)
+    job = job.model_copy(update={"mixture": write_mixture(tmp_path / "long", num_samples=8000)})
+    out = tmp_path / "out"
+    program = f"""
+from tasks.train.launch import launch
+from trainer.config import TrainJob
+print("ready", flush=True)
+job = TrainJob.model_validate_json({job.model_dump_json()!r})
+launch(job, out={str(out)!r}, nproc=2, progress=None, log=print)
+"""
+    launcher, identity = started(program)
+    wait_until(lambda: _num_rows(out) >= 5, "five steps of training")
+    members = family(identity)
+    assert len(members) == 4, "launcher, torchrun and two ranks"
+    if "launcher" in killed:
+        launcher.kill()
+    if "torchrun" in killed:
+        os.kill(members[1].pid, signal.SIGKILL)
+    launcher.communicate()
+    wait_until_gone(members)
+    (saved,) = (out / "checkpoints").iterdir()
+    assert verify(saved) == []
+    assert read_manifest(saved)["step"] == _num_rows(out) >= 5
+
+
+def _num_rows(out: Path) -> int:
+    metrics = out / "metrics.jsonl"
+    return len(metrics.read_text().splitlines()) if metrics.is_file() else 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds ranks through /proc")
@@ -126,16 +163,16 @@ def _record(folder: Path, process: Process, **changes: Any) -> None:
 
 
 def test_what_an_earlier_launch_left_running_is_stopped_first(tmp_path: Path) -> None:
-    started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-    process = find(started.pid)
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    process = find(left.pid)
     assert process is not None
     said: list[str] = []
     _record(tmp_path, Process(process.pid, "another time"))
     fence(tmp_path, 5, said.append)
-    assert (said, started.poll()) == ([], None)
+    assert (said, left.poll()) == ([], None)
     _record(tmp_path, process)
     fence(tmp_path, 5, said.append)
-    assert started.wait() == -signal.SIGTERM
+    assert left.wait() == -signal.SIGTERM
     assert "stopping 1 processes of an earlier launch" in said[0]
 
 

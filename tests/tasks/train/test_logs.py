@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.train.logs import LogTail, MetricsWatcher, failure
+from tasks.train.logs import CheckpointWatcher, LogTail, MetricsWatcher, failure
 
 
 def _entry(number: int, rank: int, exitcode: int, signal: str, traceback: str) -> str:
@@ -80,3 +80,25 @@ def test_progress_is_the_newest_whole_row(tmp_path: Path) -> None:
     again = MetricsWatcher(tmp_path / "metrics.jsonl", 9, lambda step, steps, row: seen.append((step, steps)))
     again.look()
     assert seen == [(2, 9)], "rows of an earlier launch are no progress"
+
+
+def test_a_checkpoint_is_told_of_once_when_it_is_whole(tmp_path: Path) -> None:
+    def save(step: int, *, whole: bool = True) -> None:
+        folder = tmp_path / f"step-{step:08}"
+        folder.mkdir(exist_ok=True)
+        (folder / "part").touch()
+        if whole:
+            (folder / "manifest.json").touch()
+
+    save(10)
+    told: list[int] = []
+    watcher = CheckpointWatcher(str(tmp_path), told.append)
+    save(20, whole=False)
+    watcher.look()
+    assert told == [], "10 is an earlier launch's, 20 is not whole"
+    save(20)
+    watcher.look()
+    save(30)
+    watcher.look()
+    watcher.look()
+    assert told == [20, 30]

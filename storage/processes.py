@@ -1,22 +1,29 @@
 """Processes by pid and start time, so that a pid used again by another program is never mistaken for ours.
 
-torchrun starts every rank in a session of its own, so killing its process group does not reach them: what is stopped
-here is a process and all its descendants. Linux's /proc is read where there is one, `ps` elsewhere.
+This lies at the bottom because everyone needs it: whoever starts a process must not leave it behind, and a lease has to
+know whether its holder lives. Linux's /proc is read where there is one, `ps` elsewhere. torchrun starts every rank in a
+session of its own, so killing its process group does not reach them: what is stopped here is a process and all its
+descendants.
 
+    die_with_parent(signal.SIGKILL, parent)     # in a child, first thing
     stop([Process(pid, started)], grace_s=15)
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 POLL_S = 0.1
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -27,10 +34,37 @@ class Process:
     started: str
 
 
+def die_with_parent(number: signal.Signals, parent: int) -> None:
+    """In a child process: be sent a signal as soon as the parent is gone, even by kill -9.
+
+    Linux only (prctl's PR_SET_PDEATHSIG; it survives exec, and is not inherited); elsewhere nothing happens, and what
+    outlives its parent is stopped by the next launch. The kernel watches the *thread* that started this process: it
+    must live as long as the child is wanted.
+
+    Args:
+        parent: pid of the process that started this one; where it is gone already, the signal comes at once.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it ended between starting us and the line above
+        os.kill(os.getpid(), number)
+
+
 def find(pid: int) -> Process | None:
     """The process that has this pid now."""
     row = _table().get(pid)
     return Process(pid, row[1]) if row else None
+
+
+def machine() -> str:
+    """Where pids mean the same as here: this boot of this machine and, in a container, its own pids."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if not boot.exists():
+        return platform.node()
+    return f"{boot.read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
 
 
 def family(process: Process) -> list[Process]:

@@ -1,0 +1,73 @@
+"""What a finished stage shows: every count that matters, in words, with shares and a rate that is true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tasks.stage import STAGES, StagePlan, StageRecord
+from tasks.summary import SHOWN, dropped, failure_markdown, markdown, table_rows
+
+PLAN = StagePlan(
+    "curate", "mini", "runs/curate/mini-0", "f" * 64, "1", {}, {"warcs": "a" * 64}, {}, rerun="hibari run x"
+)
+COUNTS = {
+    "records": 1_000,
+    "documents": 600,
+    "characters": 1_234_567,
+    "dropped": 400,
+    "dropped_not_japanese": 300,
+    "dropped_too_few_letters": 100,
+    "dropped_empty_text": 0,
+}
+RECORD = StageRecord("curate", PLAN.uri, PLAN.fingerprint, "done", 20.0, "c" * 64, COUNTS)
+
+
+def test_every_stage_has_something_to_show() -> None:
+    assert tuple(SHOWN) == STAGES
+
+
+def test_rows_say_in_out_and_dropped_with_shares() -> None:
+    rows = [(row["what"], row["count"], row["value"], row["share of input"]) for row in table_rows(RECORD)]
+    assert rows == [
+        ("in", "records", "1,000", ""),
+        ("out", "documents", "600", ""),
+        ("out", "characters", "1,234,567", ""),
+        ("dropped", "not japanese", "300", "30.0%"),
+        ("dropped", "too few letters", "100", "10.0%"),
+    ]
+
+
+def test_markdown_names_reasons_rate_artifact_and_rerun() -> None:
+    text = markdown(PLAN, RECORD)
+    assert "**mini / curate**: done in 20 s" in text
+    assert "- dropped: not japanese 300, too few letters 100\n" in text
+    assert "- throughput: 50.0 records a second" in text
+    assert "`runs/curate/mini-0`" in text
+    assert "- rerun: `hibari run x`" in text
+
+
+@pytest.mark.parametrize("changed", [{"attempts": 2}, {"seconds": 0.0}])
+def test_no_rate_is_made_up(changed: dict[str, float]) -> None:
+    """The time of a resumed stage is that of its last attempt, which did not do all the work."""
+    assert "throughput" not in markdown(PLAN, replace(RECORD, **changed))
+
+
+def test_a_reused_stage_says_so() -> None:
+    assert "was complete, nothing done" in markdown(PLAN, replace(RECORD, status="reused"))
+
+
+def test_sources_with_any_name_are_shown() -> None:
+    counts = {"documents_web-en_read": 30, "documents_corpus_read": 13, "documents_corpus_duplicate": 2, "tokens": 99}
+    record = StageRecord("binarize", "", "", "done", counts=counts)
+    assert [row["value"] for row in table_rows(record)] == ["30", "13", "99", "2"]
+    assert dropped(record) == {"corpus_duplicate": 2}
+
+
+def test_a_failure_names_input_reason_and_command() -> None:
+    text = failure_markdown(PLAN, RuntimeError("no document kept"))
+    assert "mini / curate failed" in text
+    assert "no document kept" in text
+    assert f"input warcs: `{'a' * 12}`" in text
+    assert "rerun: `hibari run x`" in text
