@@ -8,7 +8,9 @@ pipeline's parameter, so Prefect shows it as a form and records it with the run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,11 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="names the run and its artifacts")
+    variant: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9][a-z0-9-]{0,30}$",
+        description="label of a run that shares its name, and so its artifacts, with others (`hibari sweep` sets it)",
+    )
     root: str = Field("runs", min_length=1, description="URI below which all artifacts lie: a folder or s3://...")
     seed: int = Field(1234, ge=0, lt=2**31, description="seed of everything that is random")
     executor: ExecutorConfig = Field(default_factory=ExecutorConfig, description="where shards are worked on")
@@ -47,6 +54,16 @@ class RunConfig(BaseModel):
     train: TrainStageConfig
     export: ExportConfig = Field(default_factory=ExportConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+
+    @property
+    def label(self) -> str:
+        """What a person calls this run: its name, and its variant where it is one."""
+        return f"{self.name} / {self.variant}" if self.variant else self.name
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps that the token budget makes."""
+        return self.mix.train_tokens // self.train.tokens_per_step
 
     @property
     def weights(self) -> dict[str, float]:
@@ -68,8 +85,14 @@ class RunConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _variant_is_no_step(self) -> RunConfig:
+        if self.variant and re.match(r"step-\d", self.variant):
+            raise ValueError(f"variant: {self.variant} is how the record of a checkpoint is called; use another label")
+        return self
+
+    @model_validator(mode="after")
     def _training_fits_its_budget(self) -> RunConfig:
-        steps = self.mix.train_tokens // self.train.tokens_per_step
+        steps = self.num_steps
         if steps == 0:
             raise ValueError(
                 f"mix.train_tokens {self.mix.train_tokens} is less than one step: train.global_batch "
@@ -88,12 +111,19 @@ class ConfigError(ValueError):
         self.problems = list(problems)
 
 
-def load_run(path: str | Path, overrides: Sequence[str] = (), root: str | None = None) -> RunConfig:
+def load_run(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    root: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> RunConfig:
     """Read a run file.
 
     Args:
-        overrides: `a.b=value` each, the value in YAML; they replace what the file says.
+        overrides: `a.b=value` each, the value in YAML; they replace what the file says. An entry of a list is called by
+            its name: `sources.corpus.weight=0.5`.
         root: replaces the file's root.
+        settings: `a.b` -> value; applied after `overrides`.
 
     Raises:
         ConfigError: the file is missing or not YAML, or fields are wrong: all of them, each with its line.
@@ -111,6 +141,8 @@ def load_run(path: str | Path, overrides: Sequence[str] = (), root: str | None =
         raise ConfigError([f"{path}: expected a mapping of sections, got {type(values).__name__}"])
     found = [f"{path}:{line}: {name}: written twice" for name, line in _repeated_keys(tree)]
     found += _apply_overrides(values, overrides)
+    for name, value in (settings or {}).items():
+        found += [f"{name}: {problem}" for problem in _set_field(values, name, deepcopy(value))]
     if root is not None:
         values["root"] = root
     try:
@@ -157,14 +189,27 @@ def _apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> list[s
         except yaml.YAMLError:
             problems.append(f"--set {override}: the value is not YAML")
             continue
-        section: Any = values
-        for key in keys[:-1]:
-            section = section.setdefault(key, {}) if isinstance(section, dict) else None
-        if not isinstance(section, dict):
-            problems.append(f"--set {override}: {'.'.join(keys[:-1])} is not a section")
-            continue
-        section[keys[-1]] = value
+        problems += [f"--set {override}: {problem}" for problem in _set_field(values, name, value)]
     return problems
+
+
+def _set_field(values: dict[str, Any], name: str, value: Any) -> list[str]:
+    """Set the field `a.b` in place; what is wrong with the name."""
+    *path, last = name.split(".")
+    section: Any = values
+    for depth, key in enumerate(path):
+        if isinstance(section, list):
+            named = {entry.get("name"): entry for entry in section if isinstance(entry, dict)}
+            if key not in named:
+                have = ", ".join(str(other) for other in named if other) or "no names"
+                return [f"{'.'.join(path[:depth])} has no entry named {key}, only {have}"]
+            section = named[key]
+        else:
+            section = section.setdefault(key, {}) if isinstance(section, dict) else None
+    if not isinstance(section, dict):
+        return [f"{'.'.join(path)} is not a section"]
+    section[last] = value
+    return []
 
 
 def _line_of(tree: yaml.Node | None, location: Sequence[int | str]) -> int:

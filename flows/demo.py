@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -65,20 +66,27 @@ def run_demo(folder: Path, *, warcs: Sequence[str], minutes: float, overrides: S
 
 def _settings(folder: Path, inputs: DemoInputs, warcs: Sequence[str]) -> list[str]:
     """The demo's paths, as overrides of its run file."""
+    stated = ["curate.licence=null", "curate.attribution=null"] if warcs else []  # what the file states is of our pages
     return [
+        *stated,
         f"root={json.dumps(str(folder / 'runs'))}",
         f"curate.sources={json.dumps(list(warcs) or [inputs.warcs])}",
         f"expand.base={json.dumps(str(inputs.model))}",
         f"initialize.base_model={json.dumps(str(inputs.model))}",
-        f"sources={json.dumps(_sources(inputs))}",
+        f"sources={json.dumps(_sources(inputs, warcs))}",
     ]
 
 
-def _sources(inputs: DemoInputs) -> list[dict[str, object]]:
-    return [
-        {"name": "corpus", "language": "ja", "weight": 0.9},
-        {"name": "web-en", "language": "en", "weight": 0.1, "documents": [str(inputs.english)]},
-    ]
+def _sources(inputs: DemoInputs, warcs: Sequence[str]) -> list[dict[str, object]]:
+    """The sources of the demo's run file, with the English documents where they lie here.
+
+    Beside WARC files of the user's own those may be the user's too, so nothing is said of their licence.
+    """
+    sources = yaml.safe_load(RUN_FILE.read_text(encoding="utf-8"))["sources"]
+    for source in sources:
+        if "documents" in source:
+            source |= {"documents": [str(inputs.english)]} | ({"licence": None} if warcs else {})
+    return sources
 
 
 def _speed(folder: Path, settings: Sequence[str], inputs: DemoInputs, minutes: float, console: Console) -> list[str]:

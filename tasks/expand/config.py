@@ -15,6 +15,11 @@ class ExpandConfig(BaseModel):
         description="base tokenizer: path of a SentencePiece tokenizer.model, or of a Hugging Face folder "
         "(SentencePiece or byte-level BPE)",
     )
+    licence: str | None = Field(
+        None,
+        max_length=500,
+        description="licence of the base tokenizer; for the report only. Where it is left out, what its folder says",
+    )
     enabled: bool = Field(True, description="false: keep the base tokenizer as it is")
     num_candidates: int = Field(
         16_000,

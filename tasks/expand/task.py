@@ -20,5 +20,5 @@ def expand(plan: StagePlan, config: ExpandConfig, seed: int, corpus: StageRecord
         for shard in data_files(corpus.uri, "documents/"):
             yield from (text for _, text in read_texts(shard))
 
-    options = ExpandOptions(**config.model_dump(exclude={"base"}))
+    options = ExpandOptions(**config.model_dump(exclude={"base", "licence"}))
     return execute(plan, lambda out: expand_tokenizer(config.base, texts, options, out=out, seed=seed), needs=[corpus])

@@ -54,6 +54,11 @@ class InitializeConfig(BaseModel):
     base_model: str | RandomBase = Field(
         ..., description="Hugging Face folder with safetensors weights, or {random: {sizes}}"
     )
+    licence: str | None = Field(
+        None,
+        max_length=500,
+        description="licence of the base model; for the report only. Where it is left out, what its folder says",
+    )
     new_rows: Literal["mean"] = Field(
         "mean", description="a new row is the mean of the base rows that its piece is segmented into"
     )

@@ -51,6 +51,11 @@ class RunArtifacts:
             found = found.get(key) if isinstance(found, Mapping) else None
         return found
 
+    def paths(self, stage: str, prefix: str) -> list[str]:
+        """Relative paths of a stage's data files that begin so, sorted."""
+        manifest = self.manifests.get(stage)
+        return sorted(file.path for file in manifest.files if file.path.startswith(prefix)) if manifest else []
+
     def file(self, stage: str, path: str) -> bytes | None:
         """A data file, where the stage's manifest names it."""
         manifest = self.manifests.get(stage)

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: the learning curve, and scores with their intervals.
+"""Charts as inline SVG: the learning curve, measures over the steps, histograms, and scores with their intervals.
 
 In: plain numbers. Out: an `<svg>` element for an HTML page: text stays text in the page's own font, colours are CSS
 variables of the page (so a dark page has dark charts), and nothing refers to anything outside. The same numbers give
@@ -11,6 +11,7 @@ Sans that it ships, so that the machine's fonts do not matter.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,26 +27,28 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from tasks.report.formats import scientific
 
 Values = Sequence[float | None]
+Row = tuple[str, float, float | None, float | None]
+Panel = tuple[str, Sequence[Row]]
 
 WIDTH = 5.6  # inches; 72 units of the SVG each
 # Light colours as drawn, and the page's variable that takes their place.
-_INK, _MUTED, _GRID = "#1d2329", "#5b6570", "#dde2e7"
-_SERIES = ("#0b62c4", "#b8500a", "#2b7a4b", "#7a3fb0")
+_INK, MUTED, _GRID = "#1d2329", "#5b6570", "#dde2e7"
+SERIES = ("#0b62c4", "#b8500a", "#2b7a4b", "#7a3fb0")
 _VARIABLES = {
     _INK: "--ink",
-    _MUTED: "--muted",
+    MUTED: "--muted",
     _GRID: "--grid",
-    **{color: f"--series-{number}" for number, color in enumerate(_SERIES, 1)},
+    **{color: f"--series-{number}" for number, color in enumerate(SERIES, 1)},
 }
 _STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
-    "font.size": 10,
+    "font.size": 11,
     "text.color": _INK,
-    "axes.edgecolor": _MUTED,
-    "axes.labelcolor": _MUTED,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
     "axes.titlecolor": _INK,
-    "axes.titlesize": 10,
+    "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -53,8 +56,8 @@ _STYLE: Any = {
     "axes.axisbelow": True,
     "grid.color": _GRID,
     "grid.linewidth": 0.8,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
 }
@@ -66,10 +69,10 @@ def learning_curve(steps: Sequence[int], losses: Mapping[str, Values], lr: Value
 
     Each language has its single points, faint, and their running mean over a twentieth of the steps.
     """
-    with _styled({"svg.hashsalt": "learning curve"}):
+    with styled({"svg.hashsalt": "learning curve"}):
         figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        for color, (name, values) in zip(cycle(_SERIES), losses.items(), strict=False):
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
+        for color, (name, values) in zip(cycle(SERIES), losses.items(), strict=False):
             known = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
             if known:
                 at, ys = zip(*known, strict=True)
@@ -83,35 +86,74 @@ def learning_curve(steps: Sequence[int], losses: Mapping[str, Values], lr: Value
             above.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=min(3, len(losses)))
         known_lr = [(step, value) for step, value in zip(steps, lr, strict=True) if value is not None]
         if known_lr:
-            below.plot(*zip(*known_lr, strict=True), color=_MUTED)
+            below.plot(*zip(*known_lr, strict=True), color=MUTED)
         below.set_ylabel("learning rate")
-        below.set_xlabel("optimizer step")
         below.set_ylim(bottom=0)
         below.yaxis.set_major_locator(MaxNLocator(3))
         below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: scientific(value)))
-        below.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-        below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        return _inline_svg(figure, "Loss per language and learning rate over the optimizer steps")
+        _step_axis(below)
+        return inline_svg(figure, "Loss per language and learning rate over the optimizer steps")
 
 
-def intervals(panels: Sequence[tuple[str, Sequence[tuple[str, float, float | None, float | None]]]]) -> str:
-    """Scores side by side: for each panel (title) a row per model, a dot at its value and a line over its interval.
+def intervals(panels: Sequence[Panel], label: str, *, from_zero: bool = False) -> str:
+    """Values side by side: for each panel a row per name, a dot at its value and a line over its interval.
 
     Args:
-        panels: (title with unit, rows of (model, value, low, high)).
+        panels: (title with unit, rows of (name, value, low, high)).
+        label: what the chart shows, for those who cannot see it.
+        from_zero: the values are differences; a line marks zero.
     """
-    with _styled({"svg.hashsalt": "scores", "axes.grid.axis": "x", "axes.spines.left": False}):
+    with styled({"svg.hashsalt": label, "axes.grid.axis": "x", "axes.spines.left": False}):
         rows = sum(len(scores) for _, scores in panels)
         figure = Figure(figsize=(WIDTH, 0.34 * rows + 0.8 * len(panels)))
         figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.1))  # a title belongs to the panel below it
         axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=[len(scores) + 0.6 for _, scores in panels])
         for panel, (title, scores) in zip(axes[:, 0], panels, strict=True):
             _draw_intervals(panel, title, scores)
-        return _inline_svg(figure, "Scores of each model with their intervals")
+            if from_zero:
+                panel.axvline(0, color=MUTED, linewidth=1.2, zorder=0)
+        return inline_svg(figure, label)
+
+
+def over_steps(steps: Sequence[int], series: Mapping[str, Values], unit: str) -> str:
+    """A small chart of one measure over the steps, a line for each name; where there is only one, no legend."""
+    with styled({"svg.hashsalt": unit}):
+        figure = Figure(figsize=(WIDTH, 2.3), layout="constrained")
+        axes = figure.subplots()
+        for color, (name, values) in zip(cycle(SERIES), series.items(), strict=False):
+            known = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
+            if known:
+                axes.plot(*zip(*known, strict=True), color=color, label=name, marker="." if len(known) == 1 else None)
+        if len(series) > 1:
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=2)
+        axes.set_ylabel(unit)
+        axes.margins(y=0.1)
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+        _step_axis(axes)
+        return inline_svg(figure, f"{unit} over the optimizer steps")
+
+
+def histogram(bars: Sequence[tuple[str, int]], quantity: str) -> str:
+    """Documents by a quantity: a bar for each (where it begins, documents); about seven bars are labelled."""
+    with styled({"svg.hashsalt": quantity, "axes.grid.axis": "y"}):
+        figure = Figure(figsize=(WIDTH, 2.3), layout="constrained")
+        axes = figure.subplots()
+        axes.bar(range(len(bars)), [count for _, count in bars], width=0.86, color=SERIES[0], linewidth=0)
+        every = max(1, math.ceil(len(bars) / 7))
+        axes.set_xticks(range(0, len(bars), every), [label for label, _ in bars[::every]])
+        axes.set_xlim(-0.8, max(len(bars), 3) - 0.2)  # a lone bar does not fill the chart
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlabel(quantity)
+        axes.set_ylabel("documents")
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        return inline_svg(figure, f"Documents by {quantity}")
 
 
 @contextmanager
-def _styled(own: Any) -> Iterator[None]:
+def styled(own: Any) -> Iterator[None]:
     """Draw in our style, whatever the user's matplotlibrc says, and leave theirs as it was."""
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -119,10 +161,10 @@ def _styled(own: Any) -> Iterator[None]:
         yield
 
 
-def _draw_intervals(axes: Axes, title: str, scores: Sequence[tuple[str, float, float | None, float | None]]) -> None:
-    colors = {"base": _MUTED, "initialized": _SERIES[1], "trained": _SERIES[0]}
+def _draw_intervals(axes: Axes, title: str, scores: Sequence[Row]) -> None:
+    colors = {"base": MUTED, "initialized": SERIES[1], "trained": SERIES[0]}
     for row, (model, value, low, high) in enumerate(scores):
-        color = colors.get(model, _SERIES[3])
+        color = colors.get(model, SERIES[3])
         if low is not None and high is not None:
             axes.plot([low, high], [row, row], color=color, linewidth=2.5, solid_capstyle="round")
         axes.plot([value], [row], color=color, marker="o", markersize=7)
@@ -133,12 +175,23 @@ def _draw_intervals(axes: Axes, title: str, scores: Sequence[tuple[str, float, f
     axes.xaxis.set_major_locator(MaxNLocator(6))
 
 
+def _step_axis(axes: Axes) -> None:
+    axes.set_xlabel("optimizer step")
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _tick(value: float, _: int) -> str:
+    """`1,200` or `0.015`: as many digits as the scale needs."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def running_mean(values: Sequence[float], window: int) -> list[float]:
     """The mean of each value and the `window - 1` before it, of fewer at the beginning."""
     return [sum(part) / len(part) for end in range(1, len(values) + 1) if (part := values[max(0, end - window) : end])]
 
 
-def _inline_svg(figure: Figure, label: str) -> str:
+def inline_svg(figure: Figure, label: str) -> str:
     """The figure as an SVG element that takes its size, font and colours from the page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
@@ -148,7 +201,7 @@ def _inline_svg(figure: Figure, label: str) -> str:
     assert view_box, "matplotlib writes a viewBox"
     body = svg[svg.index(">") + 1 :]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*">', "<g>", body)  # two charts on one page would share these names
+    body = re.sub(r'<g id="[^"]*"(/?)>', r"<g\1>", body)  # two charts on one page would share these names
     body = re.sub(r"font-family: [^;\"]+", "font-family: inherit", body)
     for color, variable in _VARIABLES.items():
         body = body.replace(color, f"var({variable})")

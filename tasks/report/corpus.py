@@ -54,6 +54,7 @@ RULES: dict[Rule, str] = {
     Rule.TOO_MANY_ELLIPSES: "too many sentences end in an ellipsis",
     Rule.EXACT_DUPLICATE: "the same text as a document that is kept",
     Rule.NEAR_DUPLICATE: "nearly the same text as another document of its cluster",
+    Rule.TAKEDOWN: "its page or host was taken down",
 }
 
 
@@ -73,6 +74,7 @@ STEPS = (
     Step("language", "in Japanese", range(20, 30)),
     Step("quality", "that pass the quality rules", range(30, 80)),
 )
+TAKEN_DOWN = Step("taken down", "that are not taken down", range(90, 100))
 COPIES = Step("copy", "after deduplication: the corpus", range(80, 90))
 OTHER = Step("other", "after other reasons", range(0))
 _CLUSTER_SIZES = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 9), (10, 19), (20, 49), (50, 99), (100, None))
@@ -86,10 +88,10 @@ def funnel(made: RunArtifacts) -> dict[str, Any]:
     rules = _rules(dropped, read)
     steps: list[dict[str, Any]] = [_step("records read", None, None, read, read)]
     remaining = read
-    for step in (*STEPS, OTHER):
+    for step in (*STEPS, TAKEN_DOWN, OTHER):
         lost = sum(rule["dropped"] for rule in rules if rule["step"] == step.reason)
         remaining = None if remaining is None else remaining - lost
-        if step is not OTHER or lost:
+        if lost or step in STEPS:
             steps.append(_step(step.left, step.reason, lost if counts else None, remaining, read))
     kept = counts.get("kept", counts.get("documents"))
     checks = [_check("curate", read, kept, counts.get("dropped"), sum(dropped.values()))]
@@ -147,7 +149,7 @@ def _rules(dropped: Mapping[str, int], read: int | None) -> list[dict[str, Any]]
     rows = []
     for name, number in dropped.items():
         rule = known.get(name)
-        step = next((step for step in (*STEPS, COPIES) if rule is not None and rule in step.numbers), OTHER)
+        step = next((step for step in (*STEPS, COPIES, TAKEN_DOWN) if rule is not None and rule in step.numbers), OTHER)
         rows.append({
             "rule": name,
             "step": step.reason,

@@ -98,6 +98,20 @@ def words(name: str | None) -> str:
     return UNKNOWN if name is None else _NAMES.get(name, name.replace("_", " "))
 
 
+def percentile(name: str | None) -> str:
+    """What a percentile is called in a table's head: `median`, `90 %`."""
+    named = {None: UNKNOWN, "min": "shortest", "p50": "median", "max": "longest"}
+    return named[name] if name in named else f"{str(name)[1:]}\u00a0%"
+
+
+def asked(dropped: Mapping[str, Any]) -> str:
+    """What a rule asked of a page it dropped, `at least 400`: the bound is on the other side of what was measured."""
+    value, threshold = dropped.get("value"), dropped.get("threshold")
+    if value is None or threshold is None:
+        return UNKNOWN
+    return f"at {'least' if value < threshold else 'most'} {significant(threshold)}"
+
+
 def moment(started: str | None) -> str:
     """An ISO 8601 time as `2026-11-21 20:07 UTC`."""
     if started is None:
@@ -130,15 +144,24 @@ def difference_interval(score: Mapping[str, Any]) -> str:
     return _span(_difference(score, "difference_low"), _difference(score, "difference_high"))
 
 
+def difference_in_unit(score: Mapping[str, Any], name: str) -> float | None:
+    """A difference as `difference` writes it: percent of the base, percentage points, or as it is."""
+    value, base = score.get(name), score.get("base_value")
+    if value is None:
+        return None
+    if score.get("unit") == "share":
+        return 100 * value
+    return 100 * value / base if score.get("metric") == "bits_per_byte" and base else value
+
+
 def _difference(score: Mapping[str, Any], name: str) -> str:
-    value = score.get(name)
+    value = difference_in_unit(score, name)
     if value is None:
         return UNKNOWN
     if score.get("unit") == "share":
-        return change(value, unit="points")
-    base = score.get("base_value")
-    if score.get("metric") == "bits_per_byte" and base:
-        return change(value / base)
+        return change(value / 100, unit="points")
+    if score.get("metric") == "bits_per_byte" and score.get("base_value"):
+        return change(value / 100)
     return signed(value)
 
 
@@ -158,6 +181,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
         count, decimal, signed, share, change, scientific, significant, size, duration, language, words, cell, interval,
-        difference, difference_interval, moment,
+        difference, difference_interval, moment, percentile, asked,
     )
 }  # fmt: skip

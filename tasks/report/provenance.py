@@ -1,4 +1,4 @@
-"""The report's last sections: time per stage, artifacts, versions, and how to run a stage again.
+"""The report's last sections: time per stage, artifacts, environment, inputs, and how to run a stage again.
 
 In: the manifests of all stages and the resolved run file. Out: JSON-like facts.
 
@@ -9,7 +9,7 @@ In: the manifests of all stages and the resolved run file. Out: JSON-like facts.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -18,10 +18,13 @@ from storage.uri import join
 from tasks.report.artifacts import RunArtifacts
 from tasks.stage import STAGES
 
+_NO_ENVIRONMENT = dict.fromkeys(("python", "system", "processor", "cores", "memory_gib", "gpus", "libraries"))
+
 
 def stages(made: RunArtifacts, run: Mapping[str, Any]) -> dict[str, Any]:
     """A row per stage before the report: artifact, identity, size, time, and the command that makes it again."""
-    record = join(str(run.get("root", "runs")), "runs", f"{run.get('name', 'run')}.yaml")
+    label = "@".join(str(run[key]) for key in ("name", "variant") if run.get(key)) or "run"
+    record = join(str(run.get("root", "runs")), "runs", f"{label}.yaml")
     total = sum(manifest.seconds for manifest in made.manifests.values())
     rows = []
     for stage in STAGES[: STAGES.index("report")]:
@@ -39,6 +42,7 @@ def stages(made: RunArtifacts, run: Mapping[str, Any]) -> dict[str, Any]:
             "started": manifest.started if manifest else None,
             "host": manifest.host if manifest else None,
             "revision": manifest.revision if manifest else None,
+            "attempts": manifest.recorded.get("attempts") if manifest else None,
             "rerun": f"hibari run {shlex.quote(record)} --only {stage} --force {stage}",
         })  # fmt: skip
     return {
@@ -68,8 +72,29 @@ def versions(made: RunArtifacts) -> dict[str, Any]:
     }
 
 
-def inputs(run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What came from outside, whose licences hold for it: WARC files, tokenizer, model, documents of sources."""
+def machines(made: RunArtifacts) -> list[dict[str, Any]]:
+    """The machines and their software as the stages recorded them, a row for each that differs, with its stages."""
+    rows: list[dict[str, Any]] = []
+    for stage in STAGES:
+        manifest = made.manifests.get(stage)
+        if manifest is None:
+            continue
+        found = {"host": manifest.host, **_NO_ENVIRONMENT, **(manifest.recorded.get("environment") or {})}
+        same = next((row for row in rows if all(row[key] == value for key, value in found.items())), None)
+        if same is None:
+            rows.append({**found, "stages": [stage]})
+        else:
+            same["stages"].append(stage)
+    return rows
+
+
+def inputs(run: Mapping[str, Any], licences: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """What came from outside and under which licence: WARC files, tokenizer, model, documents of sources.
+
+    Args:
+        licences: rows of `tasks.report.licences`.
+    """
+    stated = {row["what"]: row for row in licences}
     found = [
         ("WARC files", _at(run, "curate", "sources")),
         ("base tokenizer", _at(run, "expand", "base")),
@@ -81,7 +106,11 @@ def inputs(run: Mapping[str, Any]) -> list[dict[str, Any]]:
         if isinstance(source, Mapping)
     ]
     return [
-        {"what": what, "places": [places] if isinstance(places, str) else list(places)}
+        {
+            "what": what,
+            "places": [places] if isinstance(places, str) else list(places),
+            **{name: stated.get(what, {}).get(name) for name in ("licence", "attribution", "url", "stated_by")},
+        }
         for what, places in found
         if places
     ]

@@ -14,4 +14,5 @@ def report(plan: StagePlan, run: Mapping[str, Any], stages: Sequence[StageRecord
     from tasks.report.report import build_report
 
     artifacts = {record.stage: record.uri for record in stages}
-    return execute(plan, lambda out: build_report(artifacts, dict(run), out=out), needs=stages)
+    licences = plan.literals["licences"]
+    return execute(plan, lambda out: build_report(artifacts, dict(run), licences, out=out), needs=stages)

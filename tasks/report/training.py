@@ -1,10 +1,10 @@
-"""The report's training sections: the mixture, the learning curve, and what was proven before the first step.
+"""The report's training sections: the mixture, learning curve and speed, and what was proven before the first step.
 
 In: the manifests of binarize, mix, train and export, and the trainer's `metrics.jsonl` and `start_checks.json`. Out:
 JSON-like facts. A long run's curve is thinned to at most `MAX_POINTS` points, each the mean of its stretch of steps.
 
-    facts = training(made, run)
-    facts["curve"]["losses"]["ja"]
+    facts = training(made)
+    facts["curve"]["losses"]["ja"], facts["curve"]["measures"]["tokens_per_second"]
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ _SETTINGS = (
     "seq_len", "global_batch", "micro_batch", "lr", "min_lr", "warmup_steps", "schedule", "dtype", "beta1", "beta2",
     "weight_decay", "clip_norm", "parallel", "launcher",
 )  # fmt: skip
+
+# Columns of metrics.jsonl that are drawn over the steps beside the losses.
+MEASURES = ("lr", "tokens_per_second", "memory_gib", "grad_norm")
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -81,12 +84,14 @@ def training(made: RunArtifacts) -> dict[str, Any]:
         }
         if rows
         else {},
+        "mfu": _median(rows, "mfu"),
+        "layout": made.detail("train", "layout"),
         "edge_steps": edge,
         "losses": [
             {
                 "language": name,
-                **_ends("loss", _by_language(rows, "language_loss", name), edge),
-                **_ends("bits_per_byte", _by_language(rows, "bits_per_byte", name), edge),
+                **_ends("loss", _inside(rows, "language_loss", name), edge),
+                **_ends("bits_per_byte", _inside(rows, "bits_per_byte", name), edge),
             }
             for name in curve["losses"]
         ],
@@ -98,18 +103,23 @@ def training(made: RunArtifacts) -> dict[str, Any]:
 
 
 def learning_curve(rows: Rows) -> dict[str, Any]:
-    """Steps, loss of each language and learning rate, thinned; a value that no step of a stretch has is None."""
+    """Steps, losses, TFLOPS and `MEASURES`, thinned; a value that no step of a stretch has is None."""
     names = {name for row in rows for name in row.get("language_loss") or {}}
+    conventions = dict.fromkeys(name for row in rows for name in row.get("tflops") or {})
     stretch = max(1, math.ceil(len(rows) / MAX_POINTS))
     parts = [rows[start : start + stretch] for start in range(0, len(rows), stretch)]
     return {
         "steps_per_point": stretch,
         "steps": [part[-1]["step"] for part in parts],
         "losses": {
-            name: [_mean(_by_language(part, "language_loss", name)) for part in parts]
+            name: [_mean(_inside(part, "language_loss", name)) for part in parts]
             for name in sorted(names, key=lambda name: (name != "ja", name))
         },
-        "lr": [_mean([row["lr"] for row in part if row.get("lr") is not None]) for part in parts],
+        "tflops": {name: [_mean(_inside(part, "tflops", name)) for part in parts] for name in conventions},
+        "measures": {
+            name: [_mean([row[name] for row in part if row.get(name) is not None]) for part in parts]
+            for name in MEASURES
+        },
     }
 
 
@@ -129,9 +139,9 @@ def start_checks(made: RunArtifacts) -> dict[str, Any]:
     }
 
 
-def _by_language(rows: Rows, column: str, language: str) -> list[float]:
-    """What the steps hold for a language, without those in which it did not occur."""
-    values = [(row.get(column) or {}).get(language) for row in rows]
+def _inside(rows: Rows, column: str, name: str) -> list[float]:
+    """What the steps hold under a name (a language, a convention), without those in which it did not occur."""
+    values = [(row.get(column) or {}).get(name) for row in rows]
     return [value for value in values if value is not None]
 
 

@@ -1,8 +1,9 @@
 """The report's tokenizer section: sizes, fertility, new pieces, and sentences cut by both tokenizers.
 
-In: the artifact of expand (counts, details, and the two tokenizer folders it holds). Out: JSON-like facts. A sentence
-is cut into runs: the fewest tokens that together are whole characters, so that a character which the base spells in
-three byte tokens shows as one run of three.
+In: the artifact of expand (counts, details, and the two tokenizer folders it holds) and the held-out documents of
+binarize. Out: JSON-like facts. The sentences are the first ones of held-out documents, in the order of their ids; a run
+without held-out documents shows sentences of ours. A sentence is cut into runs: the fewest tokens that together are
+whole characters, so that a character which the base spells in three byte tokens shows as one run of three.
 
     facts = tokenizer(made)
     facts["sentences"][0]["base"]["runs"]  # [{"text": "雲", "tokens": 3, "new": False}, ...]
@@ -10,10 +11,16 @@ three byte tokens shows as one run of three.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from storage.documents import read_documents
+from storage.token_catalog import document_rows_path
 from storage.uri import join
 from tasks.report.artifacts import RunArtifacts
+from tokenizer.characters import has_japanese
 from tokenizer.encoder import POLICY, Encoder, load_encoder
 
 SENTENCES = (
@@ -22,7 +29,13 @@ SENTENCES = (
     "図書館で借りた本は、来週の水曜日までに返さなければならない。",
     "The skylark rises above the wheat and sings until it is out of sight.",
 )
+NUM_SENTENCES = {"ja": 4}  # of another language one
+HELD_OUT_CHARACTERS = 100_000
 _MANY = 12
+# From the beginning of a line or after the end of a sentence, to the end of a sentence.
+_SENTENCE = re.compile(
+    r"(?:^|(?<=[。！？])|(?<=[.!?] ))[^\s。！？][^\n。！？]{8,78}?(?:[。！？]|[.!?](?=\s|$))", re.MULTILINE
+)
 
 
 def tokenizer(made: RunArtifacts) -> dict[str, Any]:
@@ -44,6 +57,8 @@ def tokenizer(made: RunArtifacts) -> dict[str, Any]:
             "expanded": after,
             "change": (after - before) / before if before and after is not None else None,
         })  # fmt: skip
+    encoders, texts = _encoders(made), held_out_texts(made)
+    chosen = [sentence for language in texts for sentence in _first_sentences(texts[language], language)]
     names = ("base_vocab", "new_pieces", "vocab", "sample_documents", "sample_characters")
     return {
         **{name: counts.get(name) for name in names},
@@ -53,31 +68,88 @@ def tokenizer(made: RunArtifacts) -> dict[str, Any]:
         "fertility": rows,
         "most_useful": (made.detail("expand", "most_useful_pieces") or [])[:_MANY],
         "longest": (made.detail("expand", "longest_pieces") or [])[:_MANY],
-        "sentences": sentences(made),
+        "held_out": _held_out_fertility(encoders, texts) if encoders else [],
+        "sentences": sentences(encoders, chosen or SENTENCES, counts.get("base_vocab")) if encoders else [],
+        "sentences_held_out": bool(chosen),
     }
 
 
-def sentences(made: RunArtifacts) -> list[dict[str, Any]]:
-    """Our sentences cut by the base and by the expanded tokenizer; none where expand left no pair of them."""
+def sentences(encoders: Mapping[str, Encoder], texts: Sequence[str], base_vocab: int | None) -> list[dict[str, Any]]:
+    """Each text cut by the base and by the expanded tokenizer, with their tokens and tokens per character."""
+    rows = []
+    for text in texts:
+        cut = {name: cut_sentence(encoder, text, base_vocab) for name, encoder in encoders.items()}
+        same = len({tuple(encoder.encode(text)) for encoder in encoders.values()}) == 1
+        row: dict[str, Any] = {"text": text, "same": same}
+        for name, runs in cut.items():
+            tokens = sum(run["tokens"] for run in runs)
+            row[name] = {"runs": runs, "tokens": tokens, "tokens_per_character": tokens / len(text)}
+        rows.append(row)
+    return rows
+
+
+def _encoders(made: RunArtifacts) -> dict[str, Encoder]:
+    """`base` and `expanded`; none where expand left no pair of them."""
     folders = {"base": "tokenizer/base", "expanded": "tokenizer"}
     if any(made.file("expand", join(folder, POLICY)) is None for folder in folders.values()):
-        return []
-    encoders = {name: load_encoder(join(made.uris["expand"], folder)) for name, folder in folders.items()}
-    base_vocab = made.count("expand", "base_vocab")
-    cut = []
-    for text in SENTENCES:
-        runs = {name: cut_sentence(encoder, text, base_vocab) for name, encoder in encoders.items()}
-        same = encoders["base"].encode(text) == encoders["expanded"].encode(text)
-        cut.append(
-            {
-                "text": text,
-                "same": same,
-                **{
-                    name: {"runs": found, "tokens": sum(run["tokens"] for run in found)} for name, found in runs.items()
-                },
-            }
-        )
-    return cut
+        return {}
+    return {name: load_encoder(join(made.uris["expand"], folder)) for name, folder in folders.items()}
+
+
+def held_out_texts(made: RunArtifacts) -> dict[str, list[str]]:
+    """Language -> texts of held-out documents in the order of their ids: at most the first row group of each source."""
+    texts: dict[str, list[tuple[bytes, str]]] = {}
+    for source in made.detail("binarize", "sources") or []:
+        path = document_rows_path(source["name"], "validation")
+        if made.paths("binarize", path):
+            first = next(read_documents(join(made.uris["binarize"], path), ["id", "text"]), None)
+            rows = first.to_pylist() if first is not None else []
+            texts.setdefault(source["language"], []).extend((row["id"], row["text"]) for row in rows)
+    return {language: [text for _, text in sorted(rows)] for language, rows in texts.items()}
+
+
+def first_sentence(text: str, language: str) -> str | None:
+    """The first sentence of 10 to 80 characters, of Japanese one with Japanese characters; None where there is none."""
+    for found in _SENTENCE.finditer(text):
+        if language != "ja" or has_japanese(found[0]):
+            return found[0]
+    return None
+
+
+def _first_sentences(texts: Sequence[str], language: str) -> list[str]:
+    found = (sentence for text in texts if (sentence := first_sentence(text, language)))
+    return list(islice(dict.fromkeys(found), NUM_SENTENCES.get(language, 1)))
+
+
+def _held_out_fertility(encoders: Mapping[str, Encoder], texts: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """Tokens per character of each language, over the beginning of its held-out documents."""
+    rows = []
+    for language, all_of_it in texts.items():
+        chosen = _up_to(all_of_it, HELD_OUT_CHARACTERS)
+        characters = sum(map(len, chosen))
+        tokens = {
+            name: sum(map(len, encoder.encode_batch(chosen))) / characters if characters else None
+            for name, encoder in encoders.items()
+        }
+        rows.append({
+            "language": language,
+            "documents": len(chosen),
+            "characters": characters,
+            **tokens,
+            "change": tokens["expanded"] / tokens["base"] - 1 if tokens["base"] and tokens["expanded"] else None,
+        })  # fmt: skip
+    return rows
+
+
+def _up_to(texts: Sequence[str], characters: int) -> list[str]:
+    """The first texts, cut off after so many characters in all."""
+    chosen: list[str] = []
+    for text in texts:
+        if characters <= 0:
+            break
+        chosen.append(text[:characters])
+        characters -= len(text)
+    return chosen
 
 
 def cut_sentence(encoder: Encoder, text: str, base_vocab: int | None) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from storage.artifact import FileEntry, Manifest, Outcome, content_digest, new_file, seal
+from tests.tasks.report.made_up_files import example_rows, write_corpus, write_curated, write_held_out, write_mixture
 from tokenizer.expand import ExpandOptions, expand
 
 JAPANESE = (
@@ -37,6 +38,25 @@ RUN: dict[str, Any] = {
     ],
     "train": {"seq_len": 512, "global_batch": 16, "lr": 1e-4},
     "evaluate": {"window": 512, "stride": 384, "dtype": "fp32", "confidence": 0.95, "resamples": 1000},
+}
+LICENCES: list[dict[str, str | None]] = [
+    {
+        "what": "WARC files",
+        "licence": "CC-BY-4.0",
+        "attribution": "the larks",
+        "url": None,
+        "stated_by": "the run file",
+    },
+    {"what": "base model", "licence": "apache-2.0", "attribution": None, "url": None, "stated_by": "README.md"},
+]
+ENVIRONMENT: dict[str, Any] = {
+    "python": "3.11.7",
+    "system": "Linux 6.1 x86_64",
+    "processor": "Made-up 9000",
+    "cores": 16,
+    "memory_gib": 64.0,
+    "gpus": ["Made-up H900"],
+    "libraries": {"numpy": "2.4.6", "torch": "2.13.0"},
 }
 CURATE = {
     "records": 19_265,
@@ -71,22 +91,31 @@ DEDUPLICATE = {
 def make_run(root: Path, num_steps: int = 120) -> dict[str, str]:
     """Write all nine artifacts; stage -> URI."""
     outcomes = {
-        "curate": Outcome(counts=CURATE, details={"charsets": {"utf-8": 1_150, "cp932": 54}}),
+        "curate": Outcome(
+            write_curated(uri_of(root, "curate")), CURATE, details={"charsets": {"utf-8": 1_150, "cp932": 54}}
+        ),
         "deduplicate": Outcome(
-            counts=DEDUPLICATE, details={"cluster_sizes": {"1": 1_048, "2": 40, "3": 9, "7": 2, "22": 1}}
+            write_corpus(uri_of(root, "deduplicate")),
+            DEDUPLICATE,
+            details={"cluster_sizes": {"1": 1_048, "2": 40, "3": 9, "7": 2, "22": 1}},
         ),
         "expand": _expand(root),
         "initialize": Outcome(counts={"new_rows": 64, "parameters": 134_600_000}, details={"new_rows": "mean"}),
-        "binarize": _binarize(),
-        "mix": _mix(),
+        "binarize": _binarize(root),
+        "mix": _mix(root),
         "train": _train(root, num_steps),
         "export": Outcome(
             counts={"parameters": 134_600_000}, details={"dtype": "bfloat16", "max_logit_difference": 0.0}
         ),
         "evaluate": _evaluate(root),
     }
-    settings = {"train": {"literals": {"lr": 1e-4, "warmup_steps": 12}, "recorded": {"parallel": {"dp": 2, "tp": 1}}}}
-    return {stage: seal_stage(root, stage, outcome, **settings.get(stage, {})) for stage, outcome in outcomes.items()}
+    settings: dict[str, Any] = {
+        "train": {"literals": {"lr": 1e-4, "warmup_steps": 12}, "recorded": {"parallel": {"dp": 2, "tp": 1}}}
+    }
+    for stage in STAGES:
+        recorded = settings.setdefault(stage, {}).setdefault("recorded", {})
+        recorded |= {"environment": ENVIRONMENT, "attempts": 2 if stage == "train" else 1}
+    return {stage: seal_stage(root, stage, outcome, **settings[stage]) for stage, outcome in outcomes.items()}
 
 
 def uri_of(root: Path, stage: str) -> str:
@@ -141,7 +170,7 @@ def _expand(root: Path) -> Outcome:
     return expand(str(folder), lambda: iter(JAPANESE * 4), options, out=uri_of(root, "expand"), seed=1)
 
 
-def _binarize() -> Outcome:
+def _binarize(root: Path) -> Outcome:
     def source(name: str, language: str, documents: int, tokens: int, size: int) -> dict[str, Any]:
         def split(part: float) -> dict[str, Any]:
             numbers = {"documents": documents, "tokens": tokens, "bytes": size}
@@ -152,17 +181,19 @@ def _binarize() -> Outcome:
         return {"name": name, "language": language, "splits": splits, **dropped}
 
     sources = [source("corpus", "ja", 1_100, 1_010_000, 9_200_000), source("web-en", "en", 3_000, 2_000_000, 8_900_000)]
-    return Outcome(details={"vocab_size": 50_152, "dtype": "uint16", "sources": sources})
+    files = write_held_out(uri_of(root, "binarize"))
+    return Outcome(files, details={"vocab_size": 50_152, "dtype": "uint16", "sources": sources})
 
 
-def _mix() -> Outcome:
+def _mix(root: Path) -> Outcome:
     def planned(name: str, language: str, weight: float, tokens: int, epochs: float) -> dict[str, Any]:
         row = {"name": name, "language": language, "weight": weight, "achieved": tokens / 983_040, "tokens": tokens}
         return {**row, "available_tokens": 989_800, "epochs": epochs}
 
     sources = [planned("corpus", "ja", 0.9, 884_736, 0.894), planned("web-en", "en", 0.1, 98_304, 0.05)]
     train = {"num_samples": 1_920, "digest": "ab" * 32, "max_deviation_samples": 0.8, "sources": sources}
-    return Outcome(counts={"samples": 1_920, "tokens": 983_040}, details={"seq_len": 512, "splits": {"train": train}})
+    files = write_mixture(uri_of(root, "mix"), str(root / "tokens"))
+    return Outcome(files, {"samples": 1_920, "tokens": 983_040}, {"seq_len": 512, "splits": {"train": train}})
 
 
 def _train(root: Path, num_steps: int) -> Outcome:
@@ -204,7 +235,7 @@ def _train(root: Path, num_steps: int) -> Outcome:
         write_rows(root, "train", "start_checks.json", [checks]),
     ]
     counts = {"steps": num_steps, "tokens": num_steps * 8_192, "samples": num_steps * 16}
-    return Outcome(files=files, counts=counts)
+    return Outcome(files=files, counts=counts, details={"layout": {"dp": 2, "tp": 1, "pp": 1, "ranks": 2}})
 
 
 def _evaluate(root: Path) -> Outcome:
@@ -236,5 +267,8 @@ def _evaluate(root: Path) -> Outcome:
                         row |= {"difference": off, "difference_low": off - 0.03, "difference_high": off + 0.03}
                     rows.append(row)
     files = [write_rows(root, "evaluate", "scores.jsonl", rows)]
+    for model in ("base", "trained"):
+        for task in ("bits_per_byte", "hibari_probe"):
+            files.append(write_rows(root, "evaluate", f"examples/{model}-{task}.jsonl", example_rows(model, task)))
     counts = {"documents_ja": 9, "bytes_ja": 39_900, "documents_en": 11, "bytes_en": 38_000}
     return Outcome(files=files, counts=counts, details={"device": "cpu"})

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
-from tasks.report.charts import intervals, learning_curve, running_mean
+from tasks.report.charts import histogram, intervals, learning_curve, over_steps, running_mean
 
 STEPS = list(range(1, 61))
 LOSSES: dict[str, list[float | None]] = {
@@ -26,7 +26,17 @@ def parse(svg: str) -> ElementTree.Element:
     return ElementTree.fromstring(svg.replace("<svg", '<svg xmlns:xlink="http://www.w3.org/1999/xlink"', 1))
 
 
-@pytest.mark.parametrize("svg", [learning_curve(STEPS, LOSSES, LR), intervals(PANELS)], ids=["curve", "scores"])
+@pytest.mark.parametrize(
+    "svg",
+    [
+        learning_curve(STEPS, LOSSES, LR),
+        intervals(PANELS, "scores"),
+        intervals(PANELS, "differences", from_zero=True),
+        over_steps(STEPS, LOSSES, "TFLOPS"),
+        histogram([(f"bar {n}", n) for n in range(20)], "Japanese"),
+    ],
+    ids=["curve", "scores", "differences", "over steps", "histogram"],
+)
 def test_fit_for_a_page(svg: str) -> None:
     element = parse(svg)
     assert element.get("role") == "img"
@@ -42,14 +52,26 @@ def test_fit_for_a_page(svg: str) -> None:
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
     assert learning_curve(STEPS, LOSSES, LR) == learning_curve(STEPS, LOSSES, LR)
-    assert intervals(PANELS) == intervals(PANELS)
+    assert intervals(PANELS, "scores") == intervals(PANELS, "scores")
 
 
 def test_the_users_own_matplotlib_settings_change_nothing() -> None:
-    expected = intervals(PANELS)
+    expected = intervals(PANELS, "scores")
     with mpl.rc_context({"lines.markersize": 30, "axes.facecolor": "red", "font.size": 40}):
-        assert intervals(PANELS) == expected
+        assert intervals(PANELS, "scores") == expected
         assert mpl.rcParams["font.size"] == 40
+
+
+def test_about_seven_bars_of_many_are_labelled() -> None:
+    svg = histogram([(f"bar {n}", n) for n in range(20)], "day")
+    assert [n for n in range(20) if f">bar {n}<" in svg] == [0, 3, 6, 9, 12, 15, 18]
+
+
+def test_a_gap_in_a_measure_is_no_zero_and_a_lone_line_needs_no_legend() -> None:
+    with_gap = over_steps([1, 2, 3], {"only": [5.0, None, 5.0]}, "tokens/s")
+    assert with_gap == over_steps([1, 3], {"only": [5.0, 5.0]}, "tokens/s")
+    assert ">only<" not in with_gap
+    assert ">one<" in over_steps([1], {"one": [1.0], "two": [2.0]}, "tokens/s")
 
 
 def test_more_languages_than_colors_are_all_drawn() -> None:

@@ -9,7 +9,7 @@ import pytest
 from storage.artifact import Outcome
 from storage.ledger import Rule
 from tasks.report.artifacts import RunArtifacts
-from tasks.report.corpus import COPIES, OTHER, RULES, STEPS, duplicates, funnel
+from tasks.report.corpus import COPIES, OTHER, RULES, STEPS, TAKEN_DOWN, duplicates, funnel
 from tests.tasks.report.made_up_run import CURATE, DEDUPLICATE, seal_stage
 
 
@@ -27,7 +27,7 @@ def test_every_rule_is_explained_and_belongs_to_one_step() -> None:
     rules = set(Rule) - {Rule.KEPT}
     assert set(RULES) == rules
     for rule in rules:
-        assert sum(rule in step.numbers for step in (*STEPS, COPIES)) == 1, rule
+        assert sum(rule in step.numbers for step in (*STEPS, COPIES, TAKEN_DOWN)) == 1, rule
 
 
 def test_the_last_step_is_what_the_stage_kept(tmp_path: Path) -> None:

@@ -43,6 +43,11 @@ NBSP = "\u00a0"
         (formats.language("ja"), "Japanese"),
         (formats.language("fr"), "fr"),
         (formats.words("too_few_letters"), "too few letters"),
+        (formats.percentile("p50"), "median"),
+        (formats.percentile("p90"), f"90{NBSP}%"),
+        (formats.asked({"value": 120.0, "threshold": 400.0}), "at least 400"),
+        (formats.asked({"value": 0.31, "threshold": 0.2}), "at most 0.2"),
+        (formats.asked({"value": None, "threshold": 0.2}), "–"),
     ],
 )
 def test_written(written: str, expected: str) -> None:
@@ -51,9 +56,8 @@ def test_written(written: str, expected: str) -> None:
 
 def test_unknown_is_a_dash() -> None:
     for name, write in formats.FILTERS.items():
-        unknown: dict[str, str] | None = (
-            {} if name in ("cell", "interval", "difference", "difference_interval") else None
-        )
+        of_fields = ("cell", "interval", "difference", "difference_interval", "asked")
+        unknown: dict[str, str] | None = {} if name in of_fields else None
         assert write(unknown) == ("" if "interval" in name else "–"), name
 
 

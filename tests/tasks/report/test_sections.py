@@ -10,11 +10,12 @@ import pytest
 
 from storage.artifact import Outcome
 from tasks.report.artifacts import RunArtifacts
-from tasks.report.provenance import inputs, stages, versions
+from tasks.report.provenance import inputs, machines, stages, versions
 from tasks.report.scores import scores
 from tasks.report.training import MAX_POINTS, learning_curve, mixture, training
-from tasks.report.vocabulary import SENTENCES, cut_sentence, tokenizer
-from tests.tasks.report.made_up_run import RUN, make_run, seal_stage, write_rows
+from tasks.report.vocabulary import SENTENCES, cut_sentence, first_sentence, tokenizer
+from tests.tasks.report.made_up_files import ENGLISH_TEXTS, TEXTS
+from tests.tasks.report.made_up_run import ENVIRONMENT, LICENCES, RUN, make_run, seal_stage, write_rows
 from tokenizer.encoder import DocumentPolicy, Encoder
 
 
@@ -56,7 +57,10 @@ def test_a_text_that_holds_the_replacement_character_itself_is_not_lost() -> Non
 
 def test_both_tokenizers_cut_the_same_sentences(made: RunArtifacts) -> None:
     facts = tokenizer(made)
-    assert [sentence["text"] for sentence in facts["sentences"]] == list(SENTENCES)
+    assert facts["sentences_held_out"] is True
+    held_out = {text.split("。")[0] + "。" for text in TEXTS} | {text.split(". ")[0] + "." for text in ENGLISH_TEXTS}
+    assert len(facts["sentences"]) == 5
+    assert {sentence["text"] for sentence in facts["sentences"]} < held_out
     for sentence in facts["sentences"]:
         for which in ("base", "expanded"):
             assert "".join(run["text"] for run in sentence[which]["runs"]) == sentence["text"]
@@ -65,6 +69,36 @@ def test_both_tokenizers_cut_the_same_sentences(made: RunArtifacts) -> None:
         assert any(run["new"] for run in sentence["expanded"]["runs"]) is japanese
         assert not any(run["new"] for run in sentence["base"]["runs"])
         assert (sentence["expanded"]["tokens"] < sentence["base"]["tokens"]) is japanese
+
+
+def test_fertility_is_measured_on_held_out_documents_too(made: RunArtifacts) -> None:
+    japanese, english = tokenizer(made)["held_out"]
+    assert (japanese["language"], japanese["documents"]) == ("ja", 4)
+    assert japanese["characters"] == sum(len(text) for text in TEXTS)
+    assert 0.3 < japanese["expanded"] < japanese["base"] < 3.1  # a byte-level base spends up to three a character
+    assert japanese["change"] == pytest.approx(japanese["expanded"] / japanese["base"] - 1)
+    assert english["change"] == 0
+
+
+def test_without_held_out_documents_sentences_of_ours_are_cut(made: RunArtifacts) -> None:
+    facts = tokenizer(RunArtifacts.read({"expand": made.uris["expand"]}))
+    assert [sentence["text"] for sentence in facts["sentences"]] == list(SENTENCES)
+    assert facts["sentences_held_out"] is False
+    assert facts["held_out"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "sentence"),
+    [
+        ("見出し\n雲雀が空へ上がっていく。次の文。", "ja", "雲雀が空へ上がっていく。"),
+        ("Settings of the service.\nサービスの設定を変えます。", "ja", "サービスの設定を変えます。"),
+        ("Version 3.14 is out today. Read on.", "en", "Version 3.14 is out today."),
+        ("長い" * 60 + "。春の麦畑に雲雀が鳴く。", "ja", "春の麦畑に雲雀が鳴く。"),
+        ("短い。\n" * 3, "ja", None),
+    ],
+)
+def test_the_first_sentence_of_a_readable_length_is_taken(text: str, language: str, sentence: str | None) -> None:
+    assert first_sentence(text, language) == sentence
 
 
 def test_without_an_expansion_there_is_nothing_to_compare(tmp_path: Path) -> None:
@@ -109,6 +143,16 @@ def test_metrics_without_languages_or_speed_are_no_obstacle(tmp_path: Path) -> N
     assert facts["curve"]["steps"] == [1, 2]
     assert facts["tokens_per_second"] is None
     assert facts["grad_norm"] is None  # an infinity has no place in JSON
+    assert facts["curve"]["measures"]["grad_norm"] == [None, None]
+    assert facts["curve"]["tflops"] == {}
+
+
+def test_speed_memory_and_gradient_norm_are_kept_over_the_steps(made: RunArtifacts) -> None:
+    curve = training(made)["curve"]
+    assert set(curve["measures"]) == {"lr", "tokens_per_second", "memory_gib", "grad_norm"}
+    assert {len(values) for values in curve["measures"].values()} == {len(curve["steps"])} == {120}
+    assert set(curve["tflops"]) == {"model_causal", "swallow_2023_12"}
+    assert curve["tflops"]["swallow_2023_12"][0] == 0.28
 
 
 def test_mixture_shows_asked_beside_achieved(made: RunArtifacts) -> None:
@@ -146,6 +190,26 @@ def test_versions_that_differ_between_stages_are_all_named(tmp_path: Path) -> No
         }
     )
     assert versions(made)["libraries"] == {"numpy": ["2.4.6", "2.5.0"], "pyarrow": ["25.0"]}
+
+
+def test_machines_are_told_apart_by_what_the_stages_recorded(tmp_path: Path) -> None:
+    two = {**ENVIRONMENT, "gpus": []}
+    uris = {
+        "curate": seal_stage(tmp_path, "curate", Outcome(), recorded={"environment": two}),
+        "mix": seal_stage(tmp_path, "mix", Outcome(), recorded={"environment": two}),
+        "train": seal_stage(tmp_path, "train", Outcome(), recorded={"environment": ENVIRONMENT}),
+        "export": seal_stage(tmp_path, "export", Outcome()),
+    }
+    rows = machines(RunArtifacts.read(uris))
+    assert [row["stages"] for row in rows] == [["curate", "mix"], ["train"], ["export"]]
+    assert [row["gpus"] for row in rows] == [[], ["Made-up H900"], None]
+
+
+def test_licences_stand_beside_their_inputs() -> None:
+    rows = {row["what"]: row for row in inputs(RUN, LICENCES)}
+    assert (rows["WARC files"]["licence"], rows["WARC files"]["attribution"]) == ("CC-BY-4.0", "the larks")
+    assert (rows["base model"]["licence"], rows["base model"]["stated_by"]) == ("apache-2.0", "README.md")
+    assert rows["base tokenizer"]["licence"] is None
 
 
 def test_inputs_are_what_came_from_outside() -> None:
