@@ -1,14 +1,18 @@
-# On a fresh Debian machine with Python >= 3.11: `make demo` runs the whole pipeline, `make test` passes the tests.
+# On a fresh Debian machine with Python >= 3.11: `make demo` runs the whole pipeline, `make ui` starts
+# Prefect to watch and schedule it, `make test` passes the tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
-.PHONY: demo test slow check format clean
+.PHONY: demo ui test slow check format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/hibari demo
+
+ui: $(VENV)/.demo
+	$(BIN)/hibari up
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m "not slow"

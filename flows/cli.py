@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or config.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ console = Console()
 errors = Console(stderr=True)
 
 STAGE_HELP = "one of " + ", ".join(STAGES)
+STEP_HELP = "export and evaluate the checkpoint saved at this step, not the last; also while training runs"
 RunFile = Annotated[Path, typer.Argument(help="the run file (YAML)", show_default=False)]
 Set = Annotated[list[str] | None, typer.Option("--set", help="override a field: train.lr=3e-4 (repeatable)")]
 Root = Annotated[str | None, typer.Option("--root", help="where artifacts lie: a folder or s3://bucket/prefix")]
@@ -44,37 +46,42 @@ def run(
     until: Annotated[str | None, typer.Option("--until", help="last stage that may run")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="stages that may run (repeatable)")] = None,
     force: Annotated[list[str] | None, typer.Option("--force", help="run again beside the old, and compare")] = None,
+    step: Annotated[int | None, typer.Option("--step", help=STEP_HELP)] = None,
     set_: Set = None,
     root: Root = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan and what is done; run nothing")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="fail where another run is making the same")] = False,
 ) -> None:
     """Run the pipeline, or some of its stages; what is complete is not done again."""
     from flows.plan import Selection
     from flows.runner import run_pipeline, show_plan
 
     try:
-        selection = Selection(from_=from_, until=until, only=tuple(only or ()), force=tuple(force or ()))
+        selection = Selection(from_, until, tuple(only or ()), tuple(force or ()), step, wait=not no_wait)
     except ValueError as error:
         _bad_usage([str(error)])
     loaded = _load(run_file, set_, root)
     with _reporting():
         if dry_run:
-            show_plan(loaded, selection, str(run_file), console)
+            show_plan(loaded, selection, _named(run_file, set_), console)
         else:
-            run_pipeline(loaded, selection, str(run_file), console)
+            run_pipeline(loaded, selection, _named(run_file, set_), console)
 
 
 @app.command()
 def status(run_file: RunFile, set_: Set = None, root: Root = None, verify: bool = False) -> None:
     """Show each stage of a run: complete, stale (and what differs), partial or missing."""
     from flows.plan import make_plan
+    from flows.server import running_up
     from flows.status import run_status, status_table
     from storage.artifact import verify as rehash
 
     loaded = _load(run_file, set_, root)
     with _reporting():
         statuses = run_status(make_plan(loaded, run_file=str(run_file)))
-    console.print(status_table(statuses, f"{loaded.name} in {loaded.root}"))
+    console.print(status_table(statuses, f"{loaded.label} in {loaded.root}"))
+    if found_up := running_up():
+        console.print(f"`hibari up` runs since {found_up.since}: {found_up.ui}", highlight=False)
     if verify:
         problems = [problem for found in statuses if found.state == "complete" for problem in rehash(found.plan.uri)]
         for problem in problems:
@@ -82,6 +89,96 @@ def status(run_file: RunFile, set_: Set = None, root: Root = None, verify: bool 
         if problems:
             raise typer.Exit(1)
         console.print("every file of every complete stage has the sha256 its manifest names")
+
+
+@app.command()
+def evaluate(
+    run_file: RunFile,
+    step: Annotated[int | None, typer.Option("--step", help="of one checkpoint; else all without scores")] = None,
+    set_: Set = None,
+    root: Root = None,
+) -> None:
+    """Score the checkpoints that training has saved, and show how the scores move over the steps."""
+    from flows.runner import run_evaluation
+
+    loaded = _load(run_file, set_, root)
+    if step is not None and not 1 <= step <= loaded.num_steps:
+        _bad_usage([f"--step {step}: expected one of the run's steps, 1 to {loaded.num_steps}"])
+    with _reporting():
+        run_evaluation(loaded, step, str(run_file), console)
+
+
+@app.command()
+def sweep(
+    sweep_file: Annotated[Path, typer.Argument(help="the sweep file (YAML)", show_default=False)],
+    set_: Set = None,
+    root: Root = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what is shared and what is to do")] = False,
+) -> None:
+    """Run variants of a run, sharing every artifact that they have in common, and compare them on one page."""
+    from flows.config import ConfigError
+    from flows.sweep_runner import run_sweep, show_sweep
+    from flows.variants import load_sweep
+
+    try:
+        loaded = load_sweep(sweep_file, set_ or (), root)
+    except ConfigError as error:
+        _bad_usage(error.problems)
+    with _reporting():
+        (show_sweep if dry_run else run_sweep)(loaded, console)
+
+
+@app.command()
+def prune(
+    root: Annotated[str, typer.Argument(help="the root to look through: a folder or s3://bucket/prefix")],
+    forget: Annotated[list[str] | None, typer.Option("--forget", help="a run to forget (repeatable)")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="remove what is listed; without it nothing is")] = False,
+) -> None:
+    """List what no run refers to any more, and remove it where asked."""
+    from flows.prune import prune as prune_root
+
+    with _reporting():
+        if not prune_root(root, forget or [], console, delete=delete):
+            raise typer.Exit(1)
+
+
+@app.command()
+def takedown(
+    takedown_list: Annotated[Path, typer.Argument(metavar="FILE", help="a URL or host a line", show_default=False)],
+    run_file: RunFile,
+    set_: Set = None,
+    root: Root = None,
+    reason: Annotated[str, typer.Option("--reason", help="kept with each line of the list")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only look; take nothing down")] = False,
+) -> None:
+    """Take pages and hosts down for good: what holds them, which training steps read them, what to rebuild."""
+    from flows.runner import progress_shown
+    from flows.takedown import take_down
+
+    loaded = _load(run_file, set_, root)
+    with _reporting(), progress_shown():
+        take_down(takedown_list, loaded, _named(run_file, set_), reason, console, dry_run=dry_run)
+
+
+@app.command()
+def up(
+    run_file: Annotated[Path | None, typer.Argument(help="the run that the deployments run (YAML)")] = None,
+    port: Annotated[int, typer.Option("--port", help="of the server, on loopback", min=1, max=65535)] = 4200,
+    schedules: Annotated[
+        bool | None, typer.Option("--schedules/--no-schedules", help="switch all schedules on or off; else as they are")
+    ] = None,
+    set_: Set = None,
+    root: Root = None,
+) -> None:
+    """Start Prefect's server and UI, a worker and the deployments, until Ctrl-C."""
+    from flows.deployments import Wanted
+    from flows.up import run_up
+
+    if run_file is None and (set_ or root):
+        _bad_usage(["--set and --root change a run file: name one"])
+    loaded = _load(run_file, set_, root) if run_file else None
+    with _reporting():
+        run_up(Wanted(loaded, _named(run_file, set_) if run_file else "", schedules), port, console)
 
 
 @app.command()
@@ -111,6 +208,11 @@ def demo(
 
     with _reporting():
         run_demo(folder, warcs=warc or [], minutes=minutes, overrides=set_ or [], console=console)
+
+
+def _named(run_file: Path, set_: list[str] | None) -> str:
+    """The run as the user named it, for the commands that rerun its stages."""
+    return shlex.join([str(run_file), *(part for override in set_ or () for part in ("--set", override))])
 
 
 def _load(run_file: Path, set_: list[str] | None, root: str | None) -> RunConfig:

@@ -12,6 +12,8 @@ from prefect import flow
 
 from flows.config import RunConfig
 from flows.plan import Selection, make_plan
+from flows.records import record_run
+from flows.worker import end_with_worker
 from tasks.binarize.task import binarize
 from tasks.curate.task import curate
 from tasks.deduplicate.task import deduplicate
@@ -22,11 +24,20 @@ from tasks.initialize.task import initialize
 from tasks.mix.task import mix
 from tasks.report.task import report
 from tasks.stage import StageRecord
+from tasks.task import publish_overview
 from tasks.train.task import train
 
+EVERYTHING = Selection()
 
-@flow(name="pipeline", flow_run_name="{run.name}", validate_parameters=True, persist_result=False)
-def pipeline(run: RunConfig, selection: Selection | None = None, run_file: str = "RUNFILE") -> list[StageRecord]:
+
+@flow(
+    name="pipeline",
+    flow_run_name="{run.label}: {selection.title}",
+    on_running=[end_with_worker],
+    validate_parameters=True,
+    persist_result=False,
+)
+def pipeline(run: RunConfig, selection: Selection = EVERYTHING, run_file: str = "RUNFILE") -> list[StageRecord]:
     """Run the ten stages, or those that `selection` names.
 
     Args:
@@ -35,6 +46,7 @@ def pipeline(run: RunConfig, selection: Selection | None = None, run_file: str =
         run_file: how to name the run file in the rerun commands.
     """
     at = make_plan(run, selection, run_file)
+    record_run(run, at, selection, run_file)
 
     documents = curate(at.curate, run.curate, run.executor)
     corpus = deduplicate(at.deduplicate, run.deduplicate, run.executor, documents)
@@ -49,4 +61,5 @@ def pipeline(run: RunConfig, selection: Selection | None = None, run_file: str =
     scores = evaluate(at.evaluate, run.evaluate, run.initialize.folder, run.languages, run.seed, base, tokens, model)
     made = [documents, corpus, tokenizer, base, tokens, mixture, checkpoint, model, scores]
     page = report(at.report, run.model_dump(mode="json"), made)
+    publish_overview(run.name, run.label, [*made, page])
     return [*made, page]

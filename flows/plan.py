@@ -20,8 +20,12 @@ from typing import Any
 
 from flows.config import ConfigError, RunConfig
 from storage.artifact import artifact_uri, canonical_json, fingerprint, input_digests, library_versions
+from storage.checkpoints import FOLDER, checkpoint_uri
+from storage.tombstones import TOMBSTONES, tombstones_digest
 from storage.uri import expand_glob, is_local, join, local_path
+from tasks.report.licences import licences
 from tasks.stage import STAGES, StagePlan
+from tasks.train.launch import work_folder
 
 # Raise a stage's version whenever the same inputs and literals give other bytes.
 ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -34,10 +38,12 @@ ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train": ("1", ("torch",)),
     "export": ("1", ("torch", "safetensors")),
     "evaluate": ("1", ("torch", "transformers")),
-    "report": ("1", ("matplotlib", "jinja2")),
+    "report": ("2", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
 }
 # Settings that decide when a stage gives up, or how its work is laid out, not what it computes.
 CURATE_LIMITS = {"max_page_seconds", "max_bad_record_ratio"}
+# What the run file says of an input's licence decides nothing but the report's page.
+STATED_LICENCE = {"licence", "attribution"}
 TRAIN_LAYOUT = {
     "micro_batch",
     "parallel",
@@ -47,21 +53,29 @@ TRAIN_LAYOUT = {
     "log_every",
     "threads_per_rank",
 }
-TRAIN_LAYOUT |= {"collective_timeout_s", "stop_grace_s", "timeout_s"}
+TRAIN_LAYOUT |= {"collective_timeout_s", "stop_grace_s", "cancel_grace_s", "timeout_s"}
+# What is done with a checkpoint that is not the last.
+STEP_STAGES = ("export", "evaluate")
 
 
 @dataclass(frozen=True)
 class Selection:
     """Which stages may run, and which must although they are complete.
 
+    With a `step`, export and evaluate take the checkpoint saved at that step instead of the last, and no other stage
+    runs: what the checkpoint was made from is used as it is, even while training goes on. Without `wait`, a stage that
+    another run is making fails instead of waiting for it.
+
     Raises:
-        ValueError: a name is not a stage, or `from_` comes after `until`.
+        ValueError: a name is not a stage, `from_` comes after `until`, or another stage is named beside a `step`.
     """
 
     from_: str | None = None
     until: str | None = None
     only: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
+    step: int | None = None
+    wait: bool = True
 
     def __post_init__(self) -> None:
         named = [name for name in (self.from_, self.until, *self.only, *self.force) if name is not None]
@@ -70,9 +84,29 @@ class Selection:
             raise ValueError(f"no stage {', '.join(unknown)}; the stages are {', '.join(STAGES)}")
         if self.from_ and self.until and STAGES.index(self.from_) > STAGES.index(self.until):
             raise ValueError(f"--from {self.from_} comes after --until {self.until}")
+        if self.step is not None:
+            if self.step < 1:
+                raise ValueError(f"--step {self.step}: expected the number of an optimizer step, from 1")
+            if others := sorted(set(named) - set(STEP_STAGES)):
+                raise ValueError(
+                    f"--step {self.step} exports and evaluates one checkpoint; it cannot run {', '.join(others)}: "
+                    f"leave out --step, or name {' and '.join(STEP_STAGES)} only"
+                )
+
+    @property
+    def title(self) -> str:
+        """The stages that may run, for people: `all stages`, `train to report`, `curate, deduplicate`."""
+        chosen = [stage for stage in STAGES if self.selects(stage)]
+        if self.only or len(chosen) < 3:
+            words = ", ".join(chosen) or "no stage"
+        else:
+            words = "all stages" if len(chosen) == len(STAGES) else f"{chosen[0]} to {chosen[-1]}"
+        return words + (f" of step {self.step:,}" if self.step is not None else "")
 
     def selects(self, stage: str) -> bool:
         """Whether `stage` may run."""
+        if self.step is not None and stage not in STEP_STAGES:
+            return False
         first = STAGES.index(self.from_) if self.from_ else 0
         last = STAGES.index(self.until) if self.until else len(STAGES) - 1
         return first <= STAGES.index(stage) <= last and (not self.only or stage in self.only)
@@ -147,8 +181,17 @@ class _Planner:
             recorded=recorded or {},
             selected=self.selection.selects(name),
             force=name in self.selection.force,
-            rerun=f"hibari run {self.run_file} --root {self.run.root} --only {name}",
+            wait=self.selection.wait,
+            rerun=f"hibari run {self.run_file} --root {self.run.root} --only {name}{self._step_option(name)}",
         )
+
+    @property
+    def step(self) -> int | None:
+        """The step of an earlier checkpoint than the last; None where the run's own last one is meant."""
+        return None if self.selection.step == self.run.num_steps else self.selection.step
+
+    def _step_option(self, stage: str) -> str:
+        return f" --step {self.step}" if self.step is not None and stage in STEP_STAGES else ""
 
 
 def make_plan(run: RunConfig, selection: Selection | None = None, run_file: str = "RUNFILE") -> Plan:
@@ -171,13 +214,16 @@ def make_plan(run: RunConfig, selection: Selection | None = None, run_file: str 
 
 
 def _plan_corpus(planner: _Planner, run: RunConfig) -> None:
-    outside: dict[str, Any] = {"sources": True, "language": {"model"}} | dict.fromkeys(CURATE_LIMITS, True)
+    outside: dict[str, Any] = {"sources": True, "language": {"model"}}
+    outside |= dict.fromkeys(CURATE_LIMITS | STATED_LICENCE, True)
     literals = run.curate.model_dump(mode="json", exclude=outside)
     chosen = (run.curate.extractor == "trafilatura", "trafilatura"), (run.curate.language.model, "fasttext-numpy2")
     optional = tuple(library for used, library in chosen if used)
     inputs = {"warcs": planner.external("curate.sources", lambda: _warcs_digest(run.curate.sources))}
     if model := run.curate.language.model:
         inputs["language model"] = planner.external("curate.language.model", lambda: file_digest(model))
+    if taken_down := planner.external("takedown list", lambda: tombstones_digest(run.root)):
+        inputs[TOMBSTONES] = taken_down
     workers = {"executor": run.executor.model_dump(mode="json")}
     planner.add("curate", literals, inputs, {"sources": run.curate.sources} | workers, optional)
     planner.add("deduplicate", run.deduplicate.model_dump(mode="json"), planner.made("curate"), workers)
@@ -187,16 +233,16 @@ def _plan_tokenizer(planner: _Planner, run: RunConfig) -> None:
     inputs = {"base tokenizer": planner.external("expand.base", lambda: tokenizer_digest(run.expand.base))}
     literals: dict[str, Any] = {"enabled": False}
     if run.expand.enabled:
-        literals = run.expand.model_dump(mode="json", exclude={"base"}) | {"seed": run.seed}
+        literals = run.expand.model_dump(mode="json", exclude={"base"} | STATED_LICENCE) | {"seed": run.seed}
         inputs |= planner.made("deduplicate")
     planner.add("expand", literals, inputs, {"base": run.expand.base})
     folder = run.initialize.base_model
     if isinstance(folder, str):
         inputs = {"base model": planner.external("initialize.base_model", lambda: folder_digest(folder))}
-        literals = run.initialize.model_dump(mode="json", exclude={"base_model"})
+        literals = run.initialize.model_dump(mode="json", exclude={"base_model"} | STATED_LICENCE)
         planner.add("initialize", literals, inputs | planner.made("expand"), {"base_model": folder})
     else:
-        literals = run.initialize.model_dump(mode="json") | {"seed": run.seed}
+        literals = run.initialize.model_dump(mode="json", exclude=STATED_LICENCE) | {"seed": run.seed}
         planner.add("initialize", literals, planner.made("expand"))
 
 
@@ -211,6 +257,8 @@ def _plan_dataset(planner: _Planner, run: RunConfig) -> None:
     literals = run.binarize.model_dump(mode="json")
     literals["sources"] = [{"name": source.name, "language": source.language} for source in run.sources]
     inputs = planner.made("deduplicate", "expand") | documents
+    if documents and (taken_down := planner.stages["curate"].inputs.get(TOMBSTONES)):
+        inputs[TOMBSTONES] = taken_down
     planner.add("binarize", literals, inputs, {"executor": run.executor.model_dump(mode="json")})
     literals = run.mix.model_dump(mode="json") | {"seed": run.seed}
     literals["weights"] = [[source.name, source.weight] for source in run.sources]
@@ -223,10 +271,34 @@ def _plan_model(planner: _Planner, run: RunConfig) -> None:
     literals = {key: value for key, value in train.items() if key not in TRAIN_LAYOUT} | {"seed": run.seed}
     layout = {key: value for key, value in train.items() if key in TRAIN_LAYOUT}
     planner.add("train", literals, planner.made("expand", "initialize", "binarize", "mix"), layout)
-    planner.add("export", run.export.model_dump(mode="json"), planner.made("initialize", "train"))
-    literals = run.evaluate.model_dump(mode="json") | {"seed": run.seed}
-    planner.add("evaluate", literals, planner.made("initialize", "binarize", "export"))
-    planner.add("report", {"run": run.name}, planner.made(*STAGES[:-1]))
+    _plan_scores(planner, run)
+
+
+def _plan_scores(planner: _Planner, run: RunConfig) -> None:
+    exported, evaluated = run.export.model_dump(mode="json"), run.evaluate.model_dump(mode="json") | {"seed": run.seed}
+    recorded = {}
+    if (step := planner.step) is not None:
+        if step > run.num_steps:
+            planner.problems.append(f"--step {step}: this run has {run.num_steps} steps")
+        exported |= {"step": step}
+        evaluated |= {"models": ["trained"]}  # the base and the initialised model are scored once, by the run itself
+        recorded = {"checkpoint": checkpoint_uri(checkpoint_folder(planner.stages["train"]), step)}
+    planner.add("export", exported, planner.made("initialize", "train"), recorded)
+    planner.add("evaluate", evaluated, planner.made("initialize", "binarize", "export"))
+    page = {"run": run.label, "licences": licences(run.model_dump(mode="json"))}
+    planner.add("report", page, planner.made(*STAGES[:-1]))
+
+
+def plan_at_step(run: RunConfig, plan: Plan, step: int) -> Plan:
+    """The same plan with export and evaluate of the checkpoint of `step`; reads no input again."""
+    planner = _Planner(run, Selection(step=step), "RUNFILE", stages={stage.stage: stage for stage in plan})
+    _plan_scores(planner, run)
+    return Plan(**planner.stages)
+
+
+def checkpoint_folder(train: StagePlan) -> str:
+    """Where training keeps its checkpoints while it runs, and afterwards as long as they are kept."""
+    return join(str(work_folder(train.uri)), FOLDER)
 
 
 def _warcs_digest(sources: Sequence[str]) -> str:
@@ -274,6 +346,6 @@ def _digest_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def run_record_uri(run: RunConfig) -> str:
-    """Where a run leaves its resolved run file."""
-    return join(run.root, "runs", f"{run.name}.yaml")
+def run_record_uri(run: RunConfig, label: str = "") -> str:
+    """Where a run leaves its resolved run file; the record beside it is `flows.records`'s."""
+    return join(run.root, "runs", f"{run.name}@{label}.yaml" if label else f"{run.name}.yaml")

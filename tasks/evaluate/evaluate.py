@@ -5,7 +5,7 @@ language; out, below one URI: `scores.jsonl` (`tasks.evaluate.scores`) and `exam
 one row per document or question with the hash of what was asked, raw log-likelihoods and score. All models
 see the same texts and questions, so every difference from the base is paired. Folders, tokenizers and texts
 are checked, and everything is tokenised, before the first model is loaded; models are then loaded one after
-the other.
+the other. A model is a shard: a killed evaluation scores only those that were not finished.
 
     evaluate({"base": "models/base", "trained": "runs/export/demo-0123"}, texts, config, out=uri, seed=1234)
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.artifact import FileEntry, Outcome, new_file
-from storage.uri import localized
+from storage.uri import join, localized, read_bytes
 from tasks.evaluate.bits_per_byte import (
     DocumentPlan,
     HeldOut,
@@ -41,6 +41,7 @@ from tasks.evaluate.probe import (
     score_questions,
 )
 from tasks.evaluate.scores import BASE, headline_table, score_rows
+from tasks.shards import ShardRecord, finished_shard, record_shard
 from tokenizer.encoder import load_encoder
 
 if TYPE_CHECKING:
@@ -75,14 +76,16 @@ def evaluate(
     out: str,
     seed: int,
     progress: OnProgress | None = None,
+    beside_base: bool = True,
 ) -> Outcome:
     """Score every model of `models` and write scores and examples below `out`.
 
     Args:
-        models: name -> URI of a Hugging Face folder with tokenizer files; must hold "base".
+        models: name -> URI of a Hugging Face folder with tokenizer files; must hold "base" if `beside_base`.
         texts: language -> held-out (id, text).
         seed: of the bootstrap; the scores themselves have no randomness.
         progress: called with (tokens done, tokens in all, "model: task").
+        beside_base: each score has its paired difference from the base's; False: scores only, and no base is needed.
 
     Returns:
         Files, counts per language, and in `details`: `table` (model -> headline figures), `start_tokens`
@@ -93,21 +96,20 @@ def evaluate(
             window longer than the model's positions, or no text; the message says which and what to do.
     """
     chosen = {name: uri for name, uri in models.items() if name not in config.skip_models}
-    _check_names(chosen)
+    _check_names(chosen, beside_base)
     documents = _held_out(texts, config) if "bits_per_byte" in config.tasks else []
     questions = load_probe() if "hibari_probe" in config.tasks else []
     with ExitStack() as stack:
         folders = {name: stack.enter_context(localized(uri)) for name, uri in chosen.items()}
         plans = [_plan(name, folder, documents, questions, config) for name, folder in folders.items()]
-        examples, device = _score_all(plans, config, progress)
+        records = _score_all(plans, config, out, progress)
+    examples = {record.key: _read_examples(out, record) for record in records}
     rows = score_rows(examples, config, seed=seed)
-    files = [_write_rows(out, "scores.jsonl", rows)]
-    for model, tasks in examples.items():
-        files += [_write_rows(out, f"examples/{model}-{task}.jsonl", scored) for task, scored in tasks.items()]
+    files = [_write_rows(out, "scores.jsonl", rows), *(entry for record in records for entry in record.files)]
     details: dict[str, Any] = {
         "table": headline_table(rows),
         "start_tokens": {plan.name: plan.start for plan in plans},
-        "device": device,
+        "device": ", ".join(sorted({record.details["device"] for record in records})),
     }
     if questions:
         details["probe_digest"] = probe_digest()
@@ -115,8 +117,10 @@ def evaluate(
     return Outcome(files=files, counts=counts | _counts(documents, questions, plans), details=details)
 
 
-def _check_names(models: Mapping[str, str]) -> None:
-    if BASE not in models:
+def _check_names(models: Mapping[str, str], beside_base: bool) -> None:
+    if not models:
+        raise ValueError("evaluate: no model is left to score: take it out of evaluate.skip_models")
+    if beside_base and BASE not in models:
         raise ValueError(
             f'evaluate: no model named "base" among {sorted(models)}; every score is set beside the base\'s'
         )
@@ -165,20 +169,15 @@ def _plan(
 
 
 def _score_all(
-    plans: Sequence[ModelPlan], config: EvaluateConfig, progress: OnProgress | None
-) -> tuple[dict[str, dict[str, list[dict[str, Any]]]], str]:
-    """Model -> task -> example rows, and the kind of device that computed them."""
+    plans: Sequence[ModelPlan], config: EvaluateConfig, out: str, progress: OnProgress | None
+) -> list[ShardRecord]:
+    """Score every model that has no record yet; details `device`, the kind of device that computed it."""
     from tasks.evaluate.model import LanguageModel  # seconds: torch and transformers
 
     total = sum(plan.num_tokens for plan in plans)
     done = 0
-    examples = {}
-    device = ""
-
+    records = []
     for plan in plans:
-        logger.info("evaluate: loading %s from %s", plan.name, plan.folder)
-        model = LanguageModel.load(plan.folder, dtype=config.dtype)
-        device = model.device
 
         def on_tokens(task: str, count: int, name: str = plan.name) -> None:
             nonlocal done
@@ -186,9 +185,20 @@ def _score_all(
             if progress:
                 progress(done, total, f"{name}: {task}")
 
-        examples[plan.name] = _score_model(model, plan, config.batch_size, on_tokens)
-        del model  # before the next is loaded: two at once may not fit
-    return examples, device
+        record = finished_shard(out, plan.name)
+        if record is not None:
+            logger.info("evaluate: %s was already scored", plan.name)
+            on_tokens("scored before", plan.num_tokens)
+        else:
+            logger.info("evaluate: loading %s from %s", plan.name, plan.folder)
+            model = LanguageModel.load(plan.folder, dtype=config.dtype)
+            scored = _score_model(model, plan, config.batch_size, on_tokens)
+            files = [_write_rows(out, _examples_path(plan.name, task), rows) for task, rows in scored.items()]
+            record = ShardRecord(plan.name, files, details={"device": model.device, "tasks": list(scored)})
+            record_shard(out, record)
+            del model  # before the next is loaded: two at once may not fit
+        records.append(record)
+    return records
 
 
 def _score_model(
@@ -225,3 +235,16 @@ def _write_rows(out: str, path: str, rows: Iterable[Mapping[str, Any]]) -> FileE
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return FileEntry.of(path, file)
+
+
+def _examples_path(model: str, task: str) -> str:
+    return f"examples/{model}-{task}.jsonl"
+
+
+def _read_examples(out: str, record: ShardRecord) -> dict[str, list[dict[str, Any]]]:
+    """Task -> example rows of a model that was scored, now or before."""
+    found = {}
+    for task in record.details["tasks"]:
+        lines = read_bytes(join(out, _examples_path(record.key, task))).splitlines()
+        found[task] = [json.loads(line) for line in lines]
+    return found

@@ -3,7 +3,8 @@
 In: the example rows of `bits_per_byte` and `probe`; out: score rows, one per (model, task, metric,
 language, category), as `scores.jsonl` holds them, and the table of a few headline figures that a terminal
 or a page shows. Category None is all of a language. Differences are model minus base, paired on the same
-examples (`tasks.evaluate.intervals`); `relative` is the difference divided by the base's value.
+examples (`tasks.evaluate.intervals`); `relative` is the difference divided by the base's value. Without a base there
+are none; `difference_rows` pairs any two models afterwards.
 
     rows = score_rows({"base": {"bits_per_byte": [...]}, "trained": {...}}, config, seed=7)
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.intervals import Estimate, Floats, paired_difference, ratio_estimate, resample_weights
@@ -53,13 +55,13 @@ def score_rows(
     rows = []
     for model, tasks in examples.items():
         for task, own in tasks.items():
-            base = examples[BASE][task]
-            assert [row["id"] for row in own] == [row["id"] for row in base], f"{task}: {model} saw other examples"
+            base = examples[BASE][task] if BASE in examples else None
+            if base is not None:
+                assert [row["id"] for row in own] == [row["id"] for row in base], f"{task}: {model} saw other examples"
             for language, category, chosen in _groups(own):
-                name = f"{task}/{language}/{category or ''}"
-                weights = resample_weights(len(chosen), config.resamples, seed=seed, name=name)
+                weights = _weights(task, language, category, len(chosen), config, seed)
                 for metric in METRICS[task]:
-                    ours, theirs = _columns(metric, own, chosen), _columns(metric, base, chosen)
+                    ours = _columns(metric, own, chosen)
                     estimate = ratio_estimate(*ours, weights, confidence=config.confidence)
                     row: dict[str, Any] = {
                         "model": model,
@@ -74,12 +76,34 @@ def score_rows(
                         "n": len(chosen),
                         **_fields(estimate, "value", "ci_low", "ci_high"),
                     }
-                    if model != BASE:
+                    if base is not None and model != BASE:
+                        theirs = _columns(metric, base, chosen)
                         paired = paired_difference(ours, theirs, weights, confidence=config.confidence)
                         row |= _fields(paired, "difference", "difference_low", "difference_high")
                         before = estimate.value - paired.value
                         row["relative"] = round(paired.value / before, 6) if before else None
                     rows.append(row)
+    return rows
+
+
+def difference_rows(
+    task: str, ours: ExampleRows, theirs: ExampleRows, config: EvaluateConfig, *, seed: int
+) -> list[dict[str, Any]]:
+    """Our scores minus theirs, paired on the same examples, one row per (metric, language, category).
+
+    Empty where the two were asked different things: other documents, or other questions.
+    """
+    asked = [[(row["id"], row["prompt_hash"]) for row in rows] for rows in (ours, theirs)]
+    if asked[0] != asked[1]:
+        return []
+    rows = []
+    for language, category, chosen in _groups(ours):
+        weights = _weights(task, language, category, len(chosen), config, seed)
+        for metric in METRICS[task]:
+            columns = _columns(metric, ours, chosen), _columns(metric, theirs, chosen)
+            paired = paired_difference(*columns, weights, confidence=config.confidence)
+            key: dict[str, Any] = {"task": task, "metric": metric.name, "language": language, "category": category}
+            rows.append(key | _fields(paired, "difference", "difference_low", "difference_high"))
     return rows
 
 
@@ -91,6 +115,14 @@ def headline_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, flo
             name = f"{row['language']}_{row['metric']}"
             table[row["model"]][name if row["task"] == "bits_per_byte" else f"probe_{name}"] = row["value"]
     return dict(table)
+
+
+def _weights(
+    task: str, language: str, category: str | None, num_examples: int, config: EvaluateConfig, seed: int
+) -> NDArray[np.int64]:
+    """The resamples of a group of examples, the same for every model and every pair of models."""
+    name = f"{task}/{language}/{category or ''}"
+    return resample_weights(num_examples, config.resamples, seed=seed, name=name)
 
 
 def _groups(rows: ExampleRows) -> Iterator[tuple[str, str | None, list[int]]]:

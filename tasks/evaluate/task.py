@@ -23,7 +23,7 @@ def evaluate(
     tokens: StageRecord,
     model: StageRecord,
 ) -> StageRecord:
-    """Score the base beside its descendants.
+    """Score the base beside its descendants, or the one model that the plan names by itself.
 
     Args:
         base_model: folder of the base model; None where the run made it (then it lies beside the initialised one).
@@ -42,8 +42,11 @@ def evaluate(
             "initialized": join(base.uri, "model"),
             "trained": model.uri,
         }
+        alone = plan.literals.get("models")
+        if alone is not None:
+            models = {name: models[name] for name in alone}
         progress = partial(_report, "evaluate")
-        return evaluate_models(models, texts, config, out=out, seed=seed, progress=progress)
+        return evaluate_models(models, texts, config, out=out, seed=seed, progress=progress, beside_base=alone is None)
 
     return execute(plan, work, needs=[base, tokens, model])
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,40 @@ def write_run(folder: Path) -> Path:
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(run, sort_keys=False))
     return path
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that the command line has run: its file, and what the command said."""
+
+    file: Path
+    result: subprocess.CompletedProcess[str]
+
+    @property
+    def root(self) -> Path:
+        return self.file.parent / "runs"
+
+    def run_file(self, variant: str) -> Path:
+        """The resolved run file of a variant."""
+        return self.root / "runs" / f"tiny@{variant}.yaml"
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory, hibari: Hibari) -> Swept:
+    """Two variants that share their data, and one that fails: six steps each, checkpoints at 2, 4 and 6."""
+    folder = tmp_path_factory.mktemp("sweep")
+    write_run(folder)
+    sweep = {
+        "name": "tiny-ablation",
+        "run": "run.yaml",
+        "steps": [4],
+        "set": {"train.save_every": 2, "train.keep_checkpoints": 3},
+        "variants": [
+            {"name": "as-is"},
+            {"name": "greedy", "set": {"mix.max_epochs": 0.001}},
+            {"name": "slow-lr", "set": {"train.lr": 1e-4}},
+        ],
+    }
+    file = folder / "sweep.yaml"
+    file.write_text(yaml.safe_dump(sweep, sort_keys=False))
+    return Swept(file, hibari("sweep", str(file)))

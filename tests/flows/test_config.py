@@ -85,6 +85,18 @@ def test_overrides_replace_values_and_are_checked(tmp_path: Path) -> None:
     assert "seed" in found[2]
 
 
+def test_an_entry_of_a_list_is_set_by_its_name(tmp_path: Path) -> None:
+    run = load_run(write(tmp_path, MINIMAL), ["sources.corpus.weight=0.7"])
+    assert run.weights["corpus"] == 0.7
+    (found,) = problems(tmp_path, MINIMAL, ["sources.code.weight=0.5"])
+    assert "sources has no entry named code, only corpus" in found
+
+
+def test_settings_come_after_overrides(tmp_path: Path) -> None:
+    run = load_run(write(tmp_path, MINIMAL), ["train.lr=3e-4", "seed=5"], settings={"train.lr": 2e-4, "variant": "b"})
+    assert (run.train.lr, run.seed, run.label) == (2e-4, 5, f"{run.name} / b")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -87,7 +87,7 @@ def test_prefect_shows_ten_named_stages_in_order(
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
 
-    completed = {"name": {"any_": ["tiny"]}, "state": {"type": {"any_": ["COMPLETED"]}}}
+    completed = {"name": {"any_": ["tiny: all stages"]}, "state": {"type": {"any_": ["COMPLETED"]}}}
     (flow_run,) = ask("/flow_runs/filter", {"flow_runs": completed, "sort": "START_TIME_ASC", "limit": 1})
     for _ in range(50):  # the server takes task runs in a moment after the flow has ended
         graph = ask(f"/flow_runs/{flow_run['id']}/graph-v2")
@@ -100,9 +100,15 @@ def test_prefect_shows_ten_named_stages_in_order(
     ids = {node["label"]: node["id"] for node in nodes}
     assert ids["curate"] in parents["deduplicate"]
     assert {ids["initialize"], ids["mix"]} <= parents["train"]
-    artifacts = ask("/artifacts/filter", {"limit": 100})
-    keys = {artifact["key"] for artifact in artifacts}
-    assert {f"{stage}-counts" for stage in STAGES} <= keys
+    of_run = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}, "limit": 100}
+    artifacts = {artifact["key"]: artifact for artifact in ask("/artifacts/filter", of_run)}
+    assert {f"{stage}-{kind}" for stage in STAGES for kind in ("progress", "counts", "artifact")} <= set(artifacts)
+    assert all(float(artifacts[f"{stage}-progress"]["data"]) == 100 for stage in STAGES)
+    assert artifacts["curate-progress"]["description"].startswith("curate: 2 of 2 WARC files; 20 records")
+    assert artifacts["learning-curve"]["data"].startswith("data:image/png;base64,")
+    assert "rerun: `hibari run" in artifacts["train-artifact"]["data"]
+    rows = json.loads(artifacts["tiny-stages"]["data"])
+    assert [(row["stage"], row["status"]) for row in rows] == [(stage, "done") for stage in STAGES]
 
 
 def test_the_same_command_again_redoes_nothing(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from flows.config import ConfigError, RunConfig
-from flows.plan import Plan, Selection, make_plan
+from flows.plan import Plan, Selection, make_plan, plan_at_step
 from flows.status import run_status
 from storage.artifact import Manifest, seal
 from tasks.stage import STAGES, StagePlan
@@ -82,6 +82,9 @@ def after(stage: str) -> set[str]:
         ({"train.save_every": 7}, set()),
         ({"root": "elsewhere"}, set()),
         ({"name": "other"}, {"report"}),
+        # A licence decides what the page says, and nothing else.
+        ({"curate.licence": "CC-BY-4.0", "curate.attribution": "the larks"}, {"report"}),
+        ({"expand.licence": "MIT", "initialize.licence": "MIT"}, {"report"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -139,6 +142,39 @@ def test_selections(values: dict[str, Any]) -> None:
         Selection(only=("cook",))
     with pytest.raises(ValueError, match="--from train comes after --until mix"):
         Selection(from_="train", until="mix")
+
+
+def test_a_step_moves_export_and_evaluate_only_and_names_its_checkpoint(values: dict[str, Any]) -> None:
+    last, early = plan_of(values), plan_of(values, step=100)
+    changed = [a.stage for a, b in zip(last, early, strict=True) if a.fingerprint != b.fingerprint]
+    assert changed == ["export", "evaluate", "report"]
+    assert [stage.stage for stage in early if stage.selected] == ["export", "evaluate"]
+    assert early.export.recorded["checkpoint"] == f"{early.train.uri}/checkpoints/step-00000100"
+    assert early.evaluate.literals["models"] == ["trained"], "the base is scored once, by the run itself"
+    assert early.export.rerun.endswith("--only export --step 100")
+    assert "step" not in last.export.literals
+    assert plan_at_step(RunConfig.model_validate(values), last, 100).evaluate.uri == early.evaluate.uri
+
+
+def test_the_last_step_is_the_run_s_own(values: dict[str, Any]) -> None:
+    steps = RunConfig.model_validate(values).num_steps
+    assert plan_of(values, step=steps).evaluate.uri == plan_of(values).evaluate.uri
+    with pytest.raises(ConfigError, match=f"--step {steps + 1}: this run has {steps} steps"):
+        plan_of(values, step=steps + 1)
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ({"step": 0}, "--step 0: expected the number of an optimizer step, from 1"),
+        ({"step": 5, "only": ("train", "export")}, "it cannot run train"),
+        ({"step": 5, "force": ("curate",)}, "it cannot run curate"),
+    ],
+    ids=str,
+)
+def test_a_step_goes_with_export_and_evaluate_only(selection: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Selection(**selection)
 
 
 def complete(plan: StagePlan) -> None:

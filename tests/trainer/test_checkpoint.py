@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.distributed.checkpoint import FileSystemWriter
 
 from tests.trainer.ranks import FakeMixture, run_ranks, tiny_job, train_job
 from trainer.checkpoint import content_digest, newest_verified, read_manifest, verify
+from trainer.config import TrainJob
 from trainer.dcp import read_tensors, rectangles
 from trainer.hf import parameter_shapes
 from trainer.llama_config import read_llama_config
+from trainer.mesh import Mesh
 from trainer.metrics import read_rows
 from trainer.optimizer import FlatShard
 
@@ -151,3 +156,37 @@ def test_a_manifest_of_another_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"schema_version": 99}))
     with pytest.raises(ValueError, match="schema 99, expected 1"):
         read_manifest(tmp_path)
+
+
+def _train_on_a_disk_that_fills_up(mesh: Mesh, job: TrainJob) -> str:
+    """The last rank finds no room for its part of step 6; what each rank raises."""
+    write = FileSystemWriter.write_data
+
+    def full(writer: FileSystemWriter, *args: Any) -> Any:
+        if mesh.rank == mesh.parallel.world_size - 1 and "step-00000006" in str(writer.path):
+            Path(writer.path, f"__{mesh.rank}_0.distcp").write_bytes(b"the beginning")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(writer, *args)
+
+    FileSystemWriter.write_data = full  # in this process alone
+    with pytest.raises(OSError, match="No space left on device: step 6 could not be saved, the disk is full") as caught:
+        train_job(mesh, job)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("dp", [1, 2])
+def test_a_full_disk_leaves_the_checkpoint_before_and_training_goes_on_once_there_is_room(
+    tmp_path: Path, dp: int
+) -> None:
+    whole = tiny_job(tmp_path, out=str(tmp_path / "whole"), parallel={"dp": dp})
+    cut = whole.model_copy(update={"out": str(tmp_path / "cut")})
+    run_ranks(dp, train_job, whole)
+    checkpoints = tmp_path / "cut/checkpoints"
+    for said in run_ranks(dp, _train_on_a_disk_that_fills_up, cut):
+        assert f"{checkpoints} has " in said
+    assert [path.name for path in checkpoints.iterdir()] == ["step-00000003"], "nothing half-written is left"
+    run_ranks(dp, train_job, cut)
+    digests = {
+        read_manifest(tmp_path / run / "checkpoints/step-00000006")["content_digest"] for run in ("whole", "cut")
+    }
+    assert len(digests) == 1

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.scores import headline_table, score_rows
+from tasks.evaluate.scores import difference_rows, headline_table, score_rows
 
 CONFIG = EvaluateConfig(resamples=400)
 
@@ -88,3 +88,31 @@ def test_the_seed_moves_intervals_and_nothing_else() -> None:
     assert first == same
     assert first != other
     assert [row["value"] for row in first] == [row["value"] for row in other]
+
+
+def test_a_model_alone_has_scores_and_no_differences() -> None:
+    alone = score_rows({"trained": EXAMPLES["trained"]}, CONFIG, seed=3)
+    beside = [row for row in score_rows(EXAMPLES, CONFIG, seed=3) if row["model"] == "trained"]
+    assert not any("difference" in row or "relative" in row for row in alone)
+    assert alone == [
+        {key: value for key, value in row.items() if not key.startswith(("difference", "relative"))} for row in beside
+    ]
+
+
+def test_any_two_models_can_be_paired_afterwards_as_with_the_base() -> None:
+    """The differences of a sweep's variants are those that evaluation itself would give."""
+    asked = {
+        model: {task: [{**row, "prompt_hash": row["id"]} for row in rows] for task, rows in tasks.items()}
+        for model, tasks in EXAMPLES.items()
+    }
+    for task in ("bits_per_byte", "hibari_probe"):
+        for row in difference_rows(task, asked["trained"][task], asked["base"][task], CONFIG, seed=3):
+            wanted = {name: row[name] for name in ("task", "metric", "language", "category")}
+            beside = _row(model="trained", **wanted)
+            assert row == wanted | {name: beside[name] for name in row if name.startswith("difference")}
+
+
+def test_models_that_were_asked_other_things_are_not_paired() -> None:
+    ours = [{**row, "prompt_hash": "a"} for row in EXAMPLES["trained"]["bits_per_byte"]]
+    theirs = [{**row, "prompt_hash": "b"} for row in EXAMPLES["base"]["bits_per_byte"]]
+    assert difference_rows("bits_per_byte", ours, theirs, CONFIG, seed=3) == []

@@ -1,0 +1,125 @@
+"""The checkpoints of a run: which are saved, which have been scored, and how the scores move over the steps.
+
+Every checkpoint but the last is exported and scored by a `Selection` with its step; the last is what the run's own
+export and evaluate are for. Read from folder names and manifests, so also while training goes on.
+
+    for step in unscored_steps(run):
+        pipeline(run, Selection(step=step))
+    rows = score_rows(run)      # one per (step, model, task, metric, language)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from flows.config import ConfigError, RunConfig
+from flows.plan import Plan, checkpoint_folder, make_plan, plan_at_step, run_record_uri
+from storage.artifact import read_manifest
+from storage.checkpoints import saved_checkpoint, saved_steps
+from storage.uri import listing
+from tasks.report.artifacts import RunArtifacts
+
+# What is shown of a checkpoint, over whole languages; the rest is in its scores.jsonl.
+SHOWN = {"bits_per_byte": "bits per byte", "accuracy": "probe"}
+_MODELS = ("base", "initialized", "trained")
+
+
+def unscored_steps(run: RunConfig) -> list[int]:
+    """Steps of saved checkpoints without scores, but for the last step, which the run scores itself."""
+    plan = make_plan(run)
+    saved = saved_steps(checkpoint_folder(plan.train))
+    return [step for step in saved if step != run.num_steps and not is_scored(run, plan, step)]
+
+
+def scored_steps(run: RunConfig, plan: Plan) -> list[int]:
+    """Steps of all checkpoints that have scores, in order; those that were deleted since are known by their records."""
+    known = {*_recorded_steps(run), *saved_steps(checkpoint_folder(plan.train)), run.num_steps}
+    return [step for step in sorted(known) if step <= run.num_steps and is_scored(run, plan, step)]
+
+
+def is_scored(run: RunConfig, plan: Plan, step: int) -> bool:
+    """Whether the checkpoint of `step` has scores."""
+    return read_manifest(plan_at_step(run, plan, step).evaluate.uri) is not None
+
+
+def require_checkpoint(plan: Plan) -> None:
+    """Make sure that the checkpoint which a plan with a step exports is there, or was exported before.
+
+    Raises:
+        ConfigError: it is not; with the steps that are saved.
+    """
+    uri = plan.export.recorded.get("checkpoint")
+    if uri is not None and read_manifest(plan.export.uri) is None:
+        try:
+            saved_checkpoint(uri)
+        except ValueError as error:
+            raise ConfigError([str(error)]) from error
+
+
+def is_trained(plan: Plan) -> bool:
+    """Whether training has ended."""
+    return read_manifest(plan.train.uri) is not None
+
+
+def score_rows(run: RunConfig) -> list[dict[str, Any]]:
+    """The scores of the run's models before training and at every scored checkpoint, over whole languages.
+
+    Returns:
+        Rows of `step`, `tokens` (trained on by then), `model`, `task`, `metric`, `language`, `value`, `low` and `high`.
+        The base and the initialised model, which the run's own evaluation holds, stand at step 0.
+    """
+    rows = []
+    plan = make_plan(run)
+    for step in scored_steps(run, plan):
+        made = RunArtifacts.read({"evaluate": plan_at_step(run, plan, step).evaluate.uri})
+        for score in made.json_lines("evaluate", "scores.jsonl"):
+            if score["category"] is None and score["metric"] in SHOWN:
+                at = step if score["model"] == "trained" else 0
+                rows.append({
+                    "step": at,
+                    "tokens": at * run.train.tokens_per_step,
+                    **{name: score[name] for name in ("model", "task", "metric", "language", "value")},
+                    "low": score["ci_low"],
+                    "high": score["ci_high"],
+                })  # fmt: skip
+    return sorted(rows, key=_reading_order)
+
+
+def by_checkpoint(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per model and step, a column per measure: `1.704 [1.664, 1.754]`, accuracies as shares of one."""
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for row in rows:
+        label = f"step {row['step']:,}" if row["model"] == "trained" else row["model"]
+        line = found.setdefault((row["step"], row["model"]), {"checkpoint": label, "tokens": f"{row['tokens']:,}"})
+        interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+        line[f"{row['language']} {SHOWN[row['metric']]}"] = f"{row['value']:.3f}{interval}"
+    return list(found.values())
+
+
+def score_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
+    """The same for the terminal."""
+    table = Table(title=title, title_justify="left")
+    lines = by_checkpoint(rows)
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    for name in columns:
+        table.add_column(name, justify="left" if name == "checkpoint" else "right")
+    for line in lines:
+        table.add_row(*(line.get(name, "").replace(" [", "\n[") for name in columns))  # the interval below its value
+    return table
+
+
+def _reading_order(row: dict[str, Any]) -> tuple[int, int, int, bool, str]:
+    """By step; base before initialised before trained; Japanese before English."""
+    model, metric = _MODELS.index(row["model"]), list(SHOWN).index(row["metric"])
+    return row["step"], model, metric, row["language"] != "ja", row["language"]
+
+
+def _recorded_steps(run: RunConfig) -> set[int]:
+    """Steps of the checkpoints that have a run record of their own."""
+    folder, _, name = run_record_uri(run, run.variant or "").removesuffix(".yaml").rpartition("/")
+    pattern = re.compile(re.escape(name) + r"@step-(\d+)\.json")
+    return {int(found[1]) for file in listing(folder) if (found := pattern.fullmatch(file))}

@@ -1,0 +1,86 @@
+"""Gather what a sweep's variants have come to, and write their comparison.
+
+facts = compare(sweep, plans, failures={"32k": ["train failed: ..."]})
+facts_at = comparison_uri(sweep)    # <root>/sweeps/<name>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flows.plan import Plan, plan_at_step
+from flows.variants import Sweep, shared_stages
+from storage.artifact import read_manifest
+from storage.uri import join
+from tasks.report.artifacts import RunArtifacts
+
+Failures = Mapping[str, Sequence[str]]
+
+
+def comparison_uri(sweep: Sweep) -> str:
+    """The folder of a sweep's comparison."""
+    return join(sweep.root, "sweeps", sweep.name)
+
+
+def compare(sweep: Sweep, plans: Mapping[str, Plan], failures: Failures) -> dict[str, Any]:
+    """Write the comparison of what there is so far.
+
+    Args:
+        failures: variant -> what kept it, or one of its checkpoints, from being scored.
+
+    Returns:
+        Every figure of the page, as in comparison.json.
+    """
+    from tasks.report.comparison import VariantRun, build_comparison  # matplotlib: not for a dry run
+
+    shared = shared_stages(plans)
+    evaluations = {name: _evaluations(sweep, name, plan) for name, plan in plans.items()}
+    first = next(iter(plans))
+    variants = []
+    for name, plan in plans.items():
+        run = sweep.runs[name]
+        variants.append(
+            VariantRun(
+                name=name,
+                run=run.model_dump(mode="json"),
+                artifacts={stage.stage: stage.uri for stage in plan},
+                num_steps=run.num_steps,
+                tokens_per_step=run.train.tokens_per_step,
+                checkpoints={step: evaluations[name][step] for step in sweep.steps[name] if step in evaluations[name]},
+                shared=shared[name],
+                differences={} if name == first else _differences(sweep, name, first, evaluations),
+                failures=failures.get(name, ()),
+            )
+        )
+    return build_comparison(sweep.name, variants, out=comparison_uri(sweep))
+
+
+def _evaluations(sweep: Sweep, name: str, plan: Plan) -> dict[int, str]:
+    """Step -> URI of the scores of every checkpoint that has them."""
+    run = sweep.runs[name]
+    uris = {step: plan_at_step(run, plan, step).evaluate.uri for step in (*sweep.steps[name], run.num_steps)}
+    return {step: uri for step, uri in uris.items() if read_manifest(uri) is not None}
+
+
+def _differences(
+    sweep: Sweep, name: str, first: str, evaluations: Mapping[str, Mapping[int, str]]
+) -> dict[int, list[dict[str, Any]]]:
+    """Step -> difference rows between a variant and the first one after as many tokens."""
+    from tasks.evaluate.scores import METRICS, difference_rows
+
+    ours, theirs = sweep.runs[name], sweep.runs[first]
+    found = {}
+    for step, uri in evaluations[name].items():
+        tokens = step * ours.train.tokens_per_step
+        their_step, rest = divmod(tokens, theirs.train.tokens_per_step)
+        if rest or their_step not in evaluations[first]:
+            continue
+        pair = [RunArtifacts.read({"evaluate": at}) for at in (uri, evaluations[first][their_step])]
+        rows = []
+        for task in METRICS:
+            ours_asked, theirs_asked = (made.json_lines("evaluate", f"examples/trained-{task}.jsonl") for made in pair)
+            if ours_asked and theirs_asked:
+                rows += difference_rows(task, ours_asked, theirs_asked, ours.evaluate, seed=ours.seed)
+        found[step] = rows
+    return found

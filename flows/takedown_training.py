@@ -1,0 +1,111 @@
+"""Which training steps read pages that were taken down, and which checkpoints and models have therefore seen them.
+
+In: what was found below the root, and for each mixture the samples that read it. Step n (from 1) reads samples
+(n - 1) * global_batch to n * global_batch - 1, whatever the layout, so samples are steps.
+
+    rows = trainings(inventory("runs"), {"demo-0123456789ab": reading(mixture, found)}, kept_runs("runs"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from flows.inventory import Artifact
+from flows.records import RunRecord, references
+from flows.takedown_search import Document, Reading
+from storage.checkpoints import FOLDER, saved_steps
+from storage.uri import join
+from tasks.train.launch import work_folder
+
+
+def trainings(
+    artifacts: Sequence[Artifact], readings: Mapping[str, Reading], records: Sequence[RunRecord]
+) -> list[dict[str, Any]]:
+    """A row for every training, finished or not, on a mixture of `readings` (by folder)."""
+    mixtures = {a.manifest.fingerprint: a for a in artifacts if a.stage == "mix" and a.manifest}
+    planned = {
+        record.stages["train"].artifact: record.stages["mix"].fingerprint
+        for record in records
+        if {"train", "mix"} <= record.stages.keys()
+    }
+    referenced = references(records)
+    rows = []
+    for artifact in artifacts:
+        if artifact.stage != "train" or artifact.problem:
+            continue
+        fingerprint = artifact.manifest.inputs["mix"] if artifact.manifest else planned.get(artifact.folder, "")
+        mixture = mixtures.get(fingerprint)
+        if mixture is not None and mixture.folder in readings:
+            row = _training(artifact, mixture, readings[mixture.folder], _exports(artifact, artifacts))
+            rows.append(row | {"runs": referenced.get(("train", artifact.folder), [])})
+    return rows
+
+
+def _exports(training: Artifact, artifacts: Sequence[Artifact]) -> dict[str, int | None]:
+    """Models exported from a training: folder -> step, None for its last."""
+    if training.manifest is None:
+        return {}
+    return {
+        artifact.folder: artifact.manifest.literals.get("step")
+        for artifact in artifacts
+        if artifact.stage == "export"
+        and artifact.manifest
+        and artifact.manifest.inputs["train"] == training.manifest.fingerprint
+    }
+
+
+def _training(
+    training: Artifact, mixture: Artifact, read: Reading, exports: Mapping[str, int | None]
+) -> dict[str, Any]:
+    assert mixture.manifest is not None, "only complete mixtures are read"
+    batch = int(mixture.manifest.literals["global_batch"])
+    places = {join(training.uri, FOLDER), join(str(work_folder(training.uri)), FOLDER)}
+    saved = sorted({step for place in places for step in saved_steps(place)})
+    last = training.manifest.counts["steps"] if training.manifest else max(saved, default=0)
+    steps = read.samples // batch + 1
+
+    def by(step: int) -> dict[str, int]:
+        """What had been read when `step` was done."""
+        until = steps <= step
+        documents = len(np.unique(read.documents[until]))
+        return {"step": step, "documents": documents, "tokens": int(read.tokens[until].sum())}
+
+    return {
+        "artifact": training.folder,
+        "mixture": mixture.folder,
+        "finished": training.manifest is not None,
+        "steps": last,
+        "global_batch": batch,
+        "samples": len(np.unique(read.samples[steps <= last])),
+        "steps_that_read": ranges(steps[steps <= last]),
+        "read": by(last),
+        "checkpoints": [by(step) for step in saved],
+        "models": [{"artifact": folder} | by(last if step is None else step) for folder, step in exports.items()],
+    }
+
+
+def samples_of(documents: Sequence[Document], readings: Mapping[str, Reading]) -> list[dict[str, list[list[int]]]]:
+    """For each of the first documents found: mixture's folder -> ranges of the samples that read it."""
+    rows: list[dict[str, list[list[int]]]] = [{} for _ in documents]
+    for folder, read in readings.items():
+        order = np.argsort(read.documents, kind="stable")
+        borders = np.searchsorted(read.documents[order], np.arange(len(documents) + 1))
+        for row, (first, end) in zip(rows, pairwise(borders), strict=True):
+            if end > first:
+                row[folder] = ranges(read.samples[order[first:end]])
+    return rows
+
+
+def ranges(numbers: np.ndarray) -> list[list[int]]:
+    """First and last of each run of consecutive numbers, in order: 3, 4, 4, 5, 9 give [[3, 5], [9, 9]]."""
+    distinct = np.unique(numbers)
+    if not len(distinct):
+        return []
+    breaks = np.flatnonzero(np.diff(distinct) > 1)
+    firsts = distinct[np.concatenate(([0], breaks + 1))]
+    lasts = distinct[np.concatenate((breaks, [len(distinct) - 1]))]
+    return [[int(first), int(last)] for first, last in zip(firsts, lasts, strict=True)]
