@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 from flows.config import ConfigError, RunConfig, dump_run
 from flows.plan import Selection, run_record_uri
-from storage.uri import is_local, join, listing, read_bytes, remove, write_bytes
+from storage.uri import exists, is_local, join, listing, read_bytes, remove, write_bytes
 from tasks.stage import STAGES, StagePlan
 
 RUNS = "runs"
@@ -114,8 +114,20 @@ def record_run(run: RunConfig, plan: Iterable[StagePlan], selection: Selection |
     )
     content = {"schema_version": SCHEMA_VERSION, **asdict(record)}
     resolved = run_record_uri(run, record.label)
-    write_bytes(resolved, dump_run(run).encode())
-    write_bytes(f"{resolved.removesuffix('.yaml')}.json", json.dumps(content, ensure_ascii=False).encode() + b"\n")
+    beside = f"{resolved.removesuffix('.yaml')}.json"
+    settings = dump_run(run).encode()
+    if _recorded(beside) == record.stages and exists(resolved) and read_bytes(resolved) == settings:
+        return  # a root that nothing is to be done in may well be read-only
+    write_bytes(resolved, settings)
+    write_bytes(beside, json.dumps(content, ensure_ascii=False).encode() + b"\n")
+
+
+def _recorded(uri: str) -> dict[str, StageReference] | None:
+    """What the record at `uri` refers to; None where there is none that can be read."""
+    try:
+        return RunRecord.from_json(read_bytes(uri)).stages
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def kept_runs(root: str, forget: Collection[str] = ()) -> list[RunRecord]:

@@ -44,7 +44,7 @@ SHOWN = {
         (r"documents_.+_read",),
         ("documents", "tokens", "bytes"),
         "tokens",
-        r"documents_(.+_(?:duplicate|empty|held_out_elsewhere))",
+        r"documents_(.+_(?:duplicate|empty|held_out_elsewhere|taken_down))",
     ),
     "mix": Shown((r"tokens_.+",), ("samples", "tokens", "validation_samples"), ""),
     "train": Shown(("samples",), ("steps", "tokens"), "tokens"),

@@ -37,7 +37,7 @@ def mixture(made: RunArtifacts) -> dict[str, Any]:
     held = {source.get("name"): source for source in made.detail("binarize", "sources") or []}
     sources = []
     for name, source in held.items():
-        row = {key: source.get(key) for key in ("language", "read", "empty", "duplicate", "held_out_elsewhere")}
+        row = {key: source.get(key) for key in ("language", "read", "empty", "duplicate", "held_out_elsewhere", "taken_down")}
         for split, described in (source.get("splits") or {}).items():
             row |= {f"{split}_{what}": described.get(what) for what in ("documents", "tokens", "bytes")}
         tokens, size = row.get("train_tokens"), row.get("train_bytes")

@@ -131,7 +131,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, hibari: Hibari) -> Swept:
         "name": "tiny-ablation",
         "run": "run.yaml",
         "steps": [4],
-        "set": {"train.save_every": 2, "train.keep_checkpoints": 3},
+        "set": {"train.save_every": 2, "train.keep_checkpoints": 3, "train.parallel.dp": 1},
         "variants": [
             {"name": "as-is"},
             {"name": "greedy", "set": {"mix.max_epochs": 0.001}},
