@@ -229,6 +229,7 @@ def _reporting() -> Iterator[None]:
     """Turn the errors a user can act on into a message and an exit code; anything else keeps its traceback."""
     from flows.config import ConfigError
     from flows.demo_inputs import InputsUnavailableError
+    from storage.space import no_space
     from tasks.stage import StageError
 
     try:
@@ -240,6 +241,12 @@ def _reporting() -> Iterator[None]:
         raise typer.Exit(1) from None
     except (StageError, ConnectionError, InputsUnavailableError) as error:
         errors.print(f"error: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        full = no_space(error, ".")
+        if full is None:
+            raise
+        errors.print(f"error: {full}; make room and run again", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
 

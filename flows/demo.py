@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -24,6 +25,7 @@ from flows.demo_inputs import DemoInputs, prepare_inputs
 from flows.plan import Selection, make_plan, run_record_uri
 from flows.runner import progress_shown, run_pipeline
 from storage.artifact import read_manifest
+from storage.lease import Holder, hold
 from storage.uri import write_bytes
 
 RUN_FILE = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
@@ -54,14 +56,26 @@ def run_demo(folder: Path, *, warcs: Sequence[str], minutes: float, overrides: S
     """
     started = time.monotonic()
     console.print(DOWNLOADS.format(folder=folder), highlight=False, soft_wrap=True)
-    with progress_shown():
-        inputs = prepare_inputs(folder / "inputs", warcs)
-    settings = _settings(folder, inputs, warcs)
-    chosen = _speed(folder, settings + list(overrides), inputs, minutes, console)
+    with _alone(folder, console):
+        with progress_shown():
+            inputs = prepare_inputs(folder / "inputs", warcs)
+        settings = _settings(folder, inputs, warcs)
+        chosen = _speed(folder, settings + list(overrides), inputs, minutes, console)
     run = load_run(RUN_FILE, [*settings, *chosen, *overrides])
     records = run_pipeline(run, Selection(), run_record_uri(run), console)
     _summary(run, console)
     console.print(f"{'whole demo' if records else 'checked'} in {time.monotonic() - started:,.0f} s", highlight=False)
+
+
+@contextmanager
+def _alone(folder: Path, console: Console) -> Iterator[None]:
+    """Of two demos in one folder one prepares it, and then the other finds it prepared."""
+
+    def waiting(holder: Holder | None) -> None:
+        console.print(f"waiting for {holder or 'another demo'}, which prepares {folder}", highlight=False)
+
+    with hold(str(folder / "inputs.lease"), "demo", waiting=waiting):
+        yield
 
 
 def _settings(folder: Path, inputs: DemoInputs, warcs: Sequence[str]) -> list[str]:

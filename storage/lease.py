@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import threading
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 BEAT_S = 10.0
 STALE_S = 60.0
 POLL_S = 1.0
+TELL_S = 5.0
 
 Waiting = Callable[["Holder | None"], None]
 
@@ -148,7 +150,7 @@ def hold(uri: str, run: str, *, wait: bool = True, waiting: Waiting | None = Non
 
     Args:
         wait: wait for another holder, instead of failing.
-        waiting: called every `POLL_S` with the holder waited for; with None while its name cannot be read.
+        waiting: called every `TELL_S` with the holder waited for; with None while its name cannot be read.
 
     Raises:
         LeaseHeldError: somebody holds it, and `wait` is False.
@@ -168,7 +170,7 @@ def current(uri: str) -> Holder | None:
 
 def _acquire(uri: str, mine: Holder, wait: bool, waiting: Waiting | None) -> Holder:
     """Create the lease, or take it over from a holder that is gone or has been silent for too long."""
-    watched, since = None, time.monotonic()
+    watched, since, tell_at = None, time.monotonic(), -math.inf
     while True:
         found = read(uri)
         if found is None:
@@ -186,8 +188,9 @@ def _acquire(uri: str, mine: Holder, wait: bool, waiting: Waiting | None) -> Hol
             continue
         if not wait:
             raise LeaseHeldError(f"{holder or 'somebody'} holds {uri}")
-        if waiting is not None:
+        if waiting is not None and time.monotonic() >= tell_at:
             waiting(holder)
+            tell_at = time.monotonic() + TELL_S
         time.sleep(POLL_S)
 
 

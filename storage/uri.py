@@ -12,6 +12,7 @@ plain `with fs.open(...)` block raises (s3fs issue 154).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -112,6 +113,10 @@ def open_atomic(uri: str) -> Iterator[HashingFile]:
                 os.fsync(raw.fileno())
             file.closed = True
             os.replace(temporary, path)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+                error.filename = str(path)  # a write does not say to which file
+            raise
         finally:
             temporary.unlink(missing_ok=True)
         return

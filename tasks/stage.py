@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from storage.artifact import Manifest, Outcome, code_revision, content_digest, read_manifest, seal
@@ -26,8 +26,6 @@ from storage.uri import exists, join, read_bytes, remove, remove_temporaries, wr
 from tasks.progress import narrating, report_progress
 
 logger = logging.getLogger(__name__)
-
-WAITING_INTERVAL_S = 5.0
 
 STAGES = (
     "curate",
@@ -123,7 +121,7 @@ def execute(plan: StagePlan, work: Callable[[str], Outcome], needs: Sequence[Sta
         names = ", ".join(record.stage for record in absent)
         raise StageError(f"{plan.stage}: its input {names} is not there; make it first, or run without --only/--from")
     try:
-        with hold(f"{plan.uri}.lease", plan.name, wait=plan.wait, waiting=_Waiting(plan)) as lease:
+        with hold(f"{plan.uri}.lease", plan.name, wait=plan.wait, waiting=partial(_say_waiting, plan)) as lease:
             return _make(plan, work, lease)
     except StageError:
         raise
@@ -166,20 +164,10 @@ def _make(plan: StagePlan, work: Callable[[str], Outcome], lease: Lease) -> Stag
     return _record(plan, fresh, "done")
 
 
-class _Waiting:
-    """Says every few seconds whom a stage waits for."""
-
-    def __init__(self, plan: StagePlan) -> None:
-        self._plan = plan
-        self._said = -math.inf
-
-    def __call__(self, holder: Holder | None) -> None:
-        if time.monotonic() - self._said < WAITING_INTERVAL_S:
-            return
-        self._said = time.monotonic()
-        note = f"waiting for {holder or 'another run'}, which is making {self._plan.uri}"
-        logger.info("%s: %s", self._plan.stage, note)
-        report_progress(self._plan.stage, 0, 0, "", note)
+def _say_waiting(plan: StagePlan, holder: Holder | None) -> None:
+    note = f"waiting for {holder or 'another run'}, which is making {plan.uri}"
+    logger.info("%s: %s", plan.stage, note)
+    report_progress(plan.stage, 0, 0, "", note)
 
 
 def _count_attempt(out: str) -> int:

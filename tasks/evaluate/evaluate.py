@@ -190,7 +190,7 @@ def _score_all(
             logger.info("evaluate: %s was already scored", plan.name)
             on_tokens("scored before", plan.num_tokens)
         else:
-            logger.info("evaluate: loading %s from %s", plan.name, plan.folder)
+            logger.info("loading %s from %s", plan.name, plan.folder)
             model = LanguageModel.load(plan.folder, dtype=config.dtype)
             scored = _score_model(model, plan, config.batch_size, on_tokens)
             files = [_write_rows(out, _examples_path(plan.name, task), rows) for task, rows in scored.items()]

@@ -104,11 +104,13 @@ def test_vocabulary_sizes_share_the_corpus(tmp_path: Path, hibari: Hibari) -> No
     write_run(tmp_path)
     variants = [
         {"name": "large", "set": {"expand.num_candidates": 600}},
-        {"name": "small", "set": {"expand.num_candidates": 150}},
+        {"name": "small", "set": {"expand.num_candidates": 450}},
         {"name": "none", "set": {"expand.enabled": False}},
     ]
     file = tmp_path / "sweep.yaml"
-    file.write_text(yaml.safe_dump({"name": "sizes", "run": "run.yaml", "variants": variants}))
+    file.write_text(
+        yaml.safe_dump({"name": "sizes", "run": "run.yaml", "set": {"train.parallel.dp": 1}, "variants": variants})
+    )
     result = hibari("sweep", str(file))
     assert result.returncode == 0, result.stdout + result.stderr
     made = {stage: len(artifacts(tmp_path / "runs", stage)) for stage in STAGES}

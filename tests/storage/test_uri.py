@@ -111,3 +111,15 @@ def test_a_link_is_a_copy_where_there_are_no_links(tmp_path: Path, monkeypatch: 
     uri.link(str(tmp_path / "a"), str(tmp_path / "b"))
     assert (tmp_path / "b").read_bytes() == b"1"
     assert not (tmp_path / "b").samefile(tmp_path / "a")
+
+
+def test_a_full_disk_is_met_with_the_name_of_the_file(tmp_path: Path) -> None:
+    def fill() -> None:
+        with uri.open_atomic(str(tmp_path / "part-0")) as file:
+            file.write(b"the beginning")
+            with open("/dev/full", "wb", buffering=0) as full:
+                full.write(b"the rest")
+
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/part-0'"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
