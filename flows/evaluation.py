@@ -45,13 +45,13 @@ def _flow_run_name() -> str:
     validate_parameters=True,
     persist_result=False,
 )
-def evaluation(run: RunConfig, step: int | None = None, run_file: str = "RUNFILE") -> list[dict[str, Any]]:
+def evaluation(run: RunConfig, step: int | None = None, run_file: str = "") -> list[dict[str, Any]]:
     """Score one checkpoint, or all that have none yet, and publish all scores so far.
 
     Args:
         run: the run file's content.
         step: of the checkpoint; None: every saved one without scores, and the last where training has ended.
-        run_file: how to name the run file in the rerun commands.
+        run_file: how to name the run file in the rerun commands; else the record that the run leaves.
 
     Returns:
         Rows as `flows.checkpoints.score_rows` gives them.

@@ -37,13 +37,13 @@ EVERYTHING = Selection()
     validate_parameters=True,
     persist_result=False,
 )
-def pipeline(run: RunConfig, selection: Selection = EVERYTHING, run_file: str = "RUNFILE") -> list[StageRecord]:
+def pipeline(run: RunConfig, selection: Selection = EVERYTHING, run_file: str = "") -> list[StageRecord]:
     """Run the ten stages, or those that `selection` names.
 
     Args:
         run: the run file's content.
         selection: stages that may run (`from_`, `until`, `only`), and complete ones to make again (`force`).
-        run_file: how to name the run file in the rerun commands.
+        run_file: how to name the run file in the rerun commands; else the record that this run leaves.
     """
     at = make_plan(run, selection, run_file)
     record_run(run, at, selection, run_file)

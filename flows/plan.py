@@ -194,16 +194,16 @@ class _Planner:
         return f" --step {self.step}" if self.step is not None and stage in STEP_STAGES else ""
 
 
-def make_plan(run: RunConfig, selection: Selection | None = None, run_file: str = "RUNFILE") -> Plan:
+def make_plan(run: RunConfig, selection: Selection | None = None, run_file: str = "") -> Plan:
     """Fingerprint all ten stages.
 
     Args:
-        run_file: how the user named the run file, for the rerun commands.
+        run_file: how the user named the run file, for the rerun commands; else they name the one that the run leaves.
 
     Raises:
         ConfigError: external inputs are missing or unreadable: all of them.
     """
-    planner = _Planner(run, selection or Selection(), run_file)
+    planner = _Planner(run, selection or Selection(), named_run_file(run, run_file))
     _plan_corpus(planner, run)
     _plan_tokenizer(planner, run)
     _plan_dataset(planner, run)
@@ -291,7 +291,7 @@ def _plan_scores(planner: _Planner, run: RunConfig) -> None:
 
 def plan_at_step(run: RunConfig, plan: Plan, step: int) -> Plan:
     """The same plan with export and evaluate of the checkpoint of `step`; reads no input again."""
-    planner = _Planner(run, Selection(step=step), "RUNFILE", stages={stage.stage: stage for stage in plan})
+    planner = _Planner(run, Selection(step=step), "", stages={stage.stage: stage for stage in plan})
     _plan_scores(planner, run)
     return Plan(**planner.stages)
 
@@ -344,6 +344,11 @@ def folder_digest(folder: str, names: Sequence[str] = ("*.json", "*.safetensors"
 
 def _digest_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def named_run_file(run: RunConfig, run_file: str) -> str:
+    """What to call a run file in a command: as the user did, else the one that the run leaves."""
+    return run_file or run_record_uri(run, run.variant or "")
 
 
 def run_record_uri(run: RunConfig, label: str = "") -> str:

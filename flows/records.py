@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from flows.config import ConfigError, RunConfig, dump_run
-from flows.plan import Selection, run_record_uri
+from flows.plan import Selection, named_run_file, run_record_uri
 from storage.uri import exists, is_local, join, listing, read_bytes, remove, write_bytes
 from tasks.stage import STAGES, StagePlan
 
@@ -100,7 +100,7 @@ def record_run(run: RunConfig, plan: Iterable[StagePlan], selection: Selection |
 
     Args:
         plan: the stages that the run refers to, from the same selection.
-        run_file: how the user named the run file.
+        run_file: how the user named the run file, if one did.
     """
     step = selection.step if selection is not None and selection.step != run.num_steps else None
     option = f" --step {step}" if step is not None else ""
@@ -109,7 +109,7 @@ def record_run(run: RunConfig, plan: Iterable[StagePlan], selection: Selection |
         label="@".join(part for part in (run.variant, f"step-{step}" if step is not None else None) if part),
         step=step,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=f"hibari run {run_file} --root {run.root}{option}",
+        command=f"hibari run {named_run_file(run, run_file)} --root {run.root}{option}",
         stages={stage.stage: StageReference(stage.uri.rsplit("/", 1)[-1], stage.fingerprint) for stage in plan},
     )
     content = {"schema_version": SCHEMA_VERSION, **asdict(record)}

@@ -149,7 +149,7 @@ def sweep_plans(sweep: Sweep, run_files: Mapping[str, str] | None = None) -> dic
     missing: dict[str, list[str]] = {}
     for name, run in sweep.runs.items():
         try:
-            plans[name] = make_plan(run, run_file=(run_files or {}).get(name, "RUNFILE"))
+            plans[name] = make_plan(run, run_file=(run_files or {}).get(name, ""))
         except ConfigError as error:
             for problem in error.problems:
                 missing.setdefault(problem, []).append(name)

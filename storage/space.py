@@ -41,7 +41,7 @@ def no_space(error: BaseException, uri: str) -> str | None:
     if number is None and usage.free >= MIN_FREE_BYTES:
         return None
     reason = FULL[number if number is not None else errno.ENOSPC]
-    return f"{reason}: {folder} has {usage.free / 1e6:,.1f} MB free of {usage.total / 1e6:,.0f} MB"
+    return f"{reason}: {folder} has {usage.free / 1e6:,.1f} MB free of {usage.total / 1e6:,.1f} MB"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

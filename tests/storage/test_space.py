@@ -60,4 +60,4 @@ def test_a_failure_without_words_on_a_full_disk_is_explained(tmp_path: Path, mon
     """A rank whose log lies on the full disk too cannot say why it ended."""
     monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage())
     said = no_space(RuntimeError("training failed: rank 0, exit status 1"), str(tmp_path / "not" / "there"))
-    assert said == f"the disk is full: {tmp_path} has 0.0 MB free of 5 MB"
+    assert said == f"the disk is full: {tmp_path} has 0.0 MB free of 5.0 MB"

@@ -11,6 +11,7 @@ import pytest
 from storage.artifact import file_entries
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.evaluate import evaluate
+from tasks.evaluate.model import LanguageModel
 from tests.tasks.evaluate.conftest import ENGLISH, JAPANESE
 
 TEXTS = {
@@ -139,3 +140,30 @@ def test_the_probe_needs_no_held_out_text(models: dict[str, str], tmp_path: Path
 def test_importing_the_stage_does_not_load_torch() -> None:
     code = "import sys, tasks.evaluate.evaluate; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_killed_evaluation_scores_only_the_models_that_were_not_done(
+    models: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.model_copy(update={"skip_models": ["initialized"]})
+    whole = evaluate(models, TEXTS, config, out=str(tmp_path / "whole"), seed=5)
+    loaded: list[str] = []
+    load = LanguageModel.load
+
+    def until_killed(folder: Path, **settings: Any) -> LanguageModel:
+        loaded.append(str(folder))
+        if len(loaded) == 2:
+            raise KeyboardInterrupt
+        return load(folder, **settings)
+
+    monkeypatch.setattr(LanguageModel, "load", until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(models, TEXTS, config, out=str(tmp_path / "cut"), seed=5)
+    seen: list[tuple[int, int, str]] = []
+    resumed = evaluate(
+        models, TEXTS, config, out=str(tmp_path / "cut"), seed=5, progress=lambda *progress: seen.append(progress)
+    )
+    assert loaded == [models["base"], models["trained"], models["trained"]]
+    assert resumed == whole
+    assert seen[0][2] == "base: scored before"
+    assert seen[-1][0] == seen[-1][1]
