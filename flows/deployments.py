@@ -13,8 +13,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ QUEUES = {"training": 1, "evaluation": 1}
 DEPLOY_TIMEOUT_S = 180
 # Our flows: another's may send its heartbeats less often, and would be taken for dead.
 FLOWS = ("pipeline", "evaluation", "sweep")
+AT_WORK = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
+HEARTBEAT_EVENT = "prefect.flow-run.heartbeat"
 MISSED_HEARTBEATS = 3
 DEAD_AFTER_S = MISSED_HEARTBEATS * int(HEARTBEAT["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
 DEAD_RUNS: dict[str, Any] = {
@@ -40,8 +44,8 @@ DEAD_RUNS: dict[str, Any] = {
         "posture": "Proactive",
         "match": {"prefect.resource.id": ["prefect.flow-run.*"]},
         "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)},
-        "after": ["prefect.flow-run.heartbeat"],
-        "expect": ["prefect.flow-run.heartbeat"]
+        "after": [HEARTBEAT_EVENT],
+        "expect": [HEARTBEAT_EVENT]
         + [f"prefect.flow-run.{ending}" for ending in ("Completed", "Failed", "Cancelled", "Crashed")],
         "for_each": ["prefect.resource.id"],
         "threshold": 1,
@@ -140,6 +144,33 @@ def install_automation(url: str) -> None:
         call(url, "PUT", f"/automations/{found[0]['id']}", DEAD_RUNS)
     else:
         call(url, "POST", "/automations/", DEAD_RUNS)
+
+
+def expect_heartbeats(url: str) -> int:
+    """Make the automation wait for a heartbeat of every run that is said to be at work; how many there are.
+
+    What it waited for is lost when it is installed anew, or the server has been away for some minutes. So each run is
+    given one heartbeat more: a living one sends the next, a dead one is found.
+    """
+    events = [
+        {
+            "id": str(uuid.uuid4()),
+            "event": HEARTBEAT_EVENT,
+            "occurred": datetime.now(UTC).isoformat(),
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{run['id']}", "prefect.resource.name": run["name"]},
+            "related": [
+                {
+                    "prefect.resource.id": f"prefect.flow.{run['flow_id']}",
+                    "prefect.resource.role": "flow",
+                    "prefect.resource.name": flow,
+                }
+            ],
+        }
+        for flow in FLOWS
+        for run in call(url, "POST", "/flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "flow_runs": AT_WORK})
+    ]
+    call(url, "POST", "/events", events)
+    return len(events)
 
 
 def register(url: str, spec: dict[str, Any], folder: Path) -> None:

@@ -27,7 +27,16 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.api import ApiError, call
-from flows.deployments import Wanted, active_schedules, install_automation, make_pool, register
+from flows.deployments import (
+    AT_WORK,
+    DEAD_AFTER_S,
+    Wanted,
+    active_schedules,
+    expect_heartbeats,
+    install_automation,
+    make_pool,
+    register,
+)
 from flows.server import HEARTBEAT, QUIET, UpRecord, answers, record_uri, running_up, start_own, write_record
 from flows.server import stop as stop_server
 from flows.worker import POOL, runs_of, start_worker, stop_runs, wait_for, wait_until_online
@@ -127,7 +136,9 @@ def start(services: Services, wanted: Wanted, port: int, console: Console) -> di
         says.append(f"{len(spec['deployments'])}, of the run {wanted.run_file or 'in prefect.yaml'}")
     with _step(console, "automation") as says:
         install_automation(url)
-        says.append("a run whose process was killed is Crashed")
+        says.append(f"a run without a heartbeat for {DEAD_AFTER_S} s is Crashed")
+        if left := expect_heartbeats(url):
+            says.append(f"{left} from earlier looked at")
     with _step(console, "worker") as says:
         wait_until_online(url, services.worker)
         says.append(f"runs deployments in {folder}")
@@ -213,10 +224,7 @@ def shut_down(services: Services, console: Console) -> None:
 
 def _active_runs(url: str) -> list[str]:
     """Names of the flow runs that the pool's worker has at work."""
-    chosen = {
-        "work_pools": {"name": {"any_": [POOL]}},
-        "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
-    }
+    chosen = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": AT_WORK}
     try:
         return [run["name"] for run in call(url, "POST", "/flow_runs/filter", chosen)]
     except ApiError:  # the server is gone; the runs are stopped all the same

@@ -212,12 +212,17 @@ def test_a_killed_curation_redoes_only_unfinished_warc_files(run: Run) -> None:
 @pytest.mark.parametrize("stage", KILLED_AT)
 def test_a_killed_stage_ends_as_if_nothing_had_happened(stage: str, run: Run, undisturbed: Run) -> None:
     copy_stages_before(stage, undisturbed, run)
+    expected = undisturbed.digest(stage)
+    if stage == "report":  # the page names the root, and so differs from the undisturbed one's
+        run.finish()
+        expected = run.digest(stage)
+        shutil.rmtree(run.folder(stage))
     run.kill_in(stage)
     finished = run.finished_shards(stage)
     assert bool(finished) == (stage in ("curate", "deduplicate", "binarize", "evaluate"))
     run.finish("--until", stage)
     assert run.finished_shards(stage).items() >= finished.items()
-    assert run.digest(stage) == undisturbed.digest(stage)
+    assert run.digest(stage) == expected
     assert not list(run.root.rglob("*.lease"))
     assert not list(run.root.rglob(".*.tmp"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import time
 import urllib.request
@@ -167,7 +168,13 @@ def test_a_command_of_the_readme_works(
     command: str, finished: subprocess.CompletedProcess[str], run_file: Path, tmp_path: Path, hibari: Hibari
 ) -> None:
     """On the finished run; what names a bucket gets a folder instead and is only planned."""
-    arguments = [str(run_file) if part == "RUNFILE" else part for part in command.split()[1:]]
+    taken_down, sweep = tmp_path / "list.txt", tmp_path / "sweep.yaml"
+    taken_down.write_text("host:nobody.example.jp\n")
+    sweep.write_text(
+        f"name: vocabularies\nrun: {run_file}\nvariants:\n  - {{name: none, set: {{expand.enabled: false}}}}\n"
+    )
+    stand_ins = {"RUNFILE": run_file, "ROOT": load_run(run_file).root, "LIST": taken_down, "SWEEPFILE": sweep}
+    arguments = [str(stand_ins.get(part, part)) for part in shlex.split(command)[1:]]
     if any(part.startswith("s3://") for part in arguments):
         arguments = [str(tmp_path) if part.startswith("s3://") else part for part in arguments] + ["--dry-run"]
     result = hibari(*arguments)
