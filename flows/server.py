@@ -23,9 +23,11 @@ import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 from storage.artifact import cache_folder
 from storage.processes import Process, alive, die_with_parent
+from storage.swap import file_lock
 from storage.uri import write_bytes
 
 logger = logging.getLogger(__name__)
@@ -127,7 +129,12 @@ def start_own(port: int | None = None) -> tuple[str, subprocess.Popen[bytes]]:
     Raises:
         ConnectionError: it did not come up; the message ends with what it said.
     """
-    port = port or _free_port()
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    with file_lock(home / "hibari-server.lock"):  # two that make the tables of a new database at once both fail
+        return _start(port or _free_port())
+
+
+def _start(port: int) -> tuple[str, subprocess.Popen[bytes]]:
     url = f"http://127.0.0.1:{port}/api"
     log = tempfile.TemporaryFile("w+b", prefix="hibari-prefect-")  # noqa: SIM115 the server's; it has no name
     command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]

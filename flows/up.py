@@ -43,6 +43,8 @@ from flows.worker import POOL, runs_of, start_worker, stop_runs, wait_for, wait_
 from storage.processes import Process, family, find, stop
 from storage.uri import remove
 
+# A schedule switched on in the UI shows its next runs after this, not after Prefect's minute.
+SCHEDULER = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "10"}
 # A run gets the time that Prefect gives a cancelled one, and a little for what it says at the end.
 STOP_RUNS_S = 45.0
 STOP_WORKER_S = 15.0
@@ -72,7 +74,7 @@ def run_up(wanted: Wanted, port: int, console: Console) -> None:
         signal.signal(number, signal.default_int_handler)  # SIGINT too: a script's background job has it ignored
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, signal.default_int_handler)
-    os.environ.update(QUIET | dict(os.environ) | HEARTBEAT)
+    os.environ.update(QUIET | SCHEDULER | dict(os.environ) | HEARTBEAT)
     services = Services(Path(tempfile.mkdtemp(prefix="hibari-up-")))
     try:
         spec = start(services, wanted, port, console)

@@ -1,4 +1,7 @@
-"""Binarize in Prefect: the corpus and the other sources in, token files out, training and validation apart."""
+"""Binarize in Prefect: the corpus and the other sources in, token files out, training and validation apart.
+
+Its unit of resumption is the file: killed, it tokenises those that it had not finished; merging them starts again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Evaluate in Prefect: base, initialised and trained model and held-out text in, scores out."""
+"""Evaluate in Prefect: base, initialised and trained model and held-out text in, scores out.
+
+Its unit of resumption is the model: killed, it scores those that it had not finished.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Expand in Prefect: the corpus in, the base tokenizer with Japanese pieces added out."""
+"""Expand in Prefect: the corpus in, the base tokenizer with Japanese pieces added out.
+
+Its unit of resumption is the stage: killed, it reads its sample and learns the pieces again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Export in Prefect: the last checkpoint, or the one that the plan names, in, a Hugging Face folder out."""
+"""Export in Prefect: the last checkpoint, or the one that the plan names, in, a Hugging Face folder out.
+
+Its unit of resumption is the stage: killed, it writes the whole folder again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Initialize in Prefect: the base model and the expanded tokenizer in, a model with fitting embeddings out."""
+"""Initialize in Prefect: the base model and the expanded tokenizer in, a model with fitting embeddings out.
+
+Its unit of resumption is the stage: killed, it writes the whole model again.
+"""
 
 from __future__ import annotations
 

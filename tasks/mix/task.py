@@ -1,4 +1,7 @@
-"""Mix in Prefect: token files and weights in, the order of all training samples out."""
+"""Mix in Prefect: token files and weights in, the order of all training samples out.
+
+Its unit of resumption is the stage: killed, it plans all sources again.
+"""
 
 from __future__ import annotations
 

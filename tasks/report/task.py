@@ -1,4 +1,7 @@
-"""Report in Prefect: everything the run made in, one HTML page out."""
+"""Report in Prefect: everything the run made in, one HTML page out.
+
+Its unit of resumption is the stage: killed, it makes the whole page again.
+"""
 
 from __future__ import annotations
 

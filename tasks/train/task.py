@@ -1,7 +1,8 @@
 """Train in Prefect: the initialised model and the mixture in, a checkpoint out.
 
 Prefect launches training, never runs it: torchrun has a session of its own, its logs are files, and what ends this
-task ends it too.
+task ends it too. Its unit of resumption is the step: killed, it goes on from the checkpoint that it then saves, or from
+the last one before where it can save none.
 """
 
 from __future__ import annotations

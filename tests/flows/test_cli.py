@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
+import typer
 
+from flows import cli
 from tests.flows.conftest import Hibari, write_run
 
 
@@ -77,3 +80,12 @@ def test_a_root_that_cannot_be_written_fails_the_doctor(tmp_path: Path, hibari: 
     result = hibari("doctor", "--root", str(tmp_path / "file" / "root"))
     assert result.returncode == 1
     assert "no  root" in result.stdout
+
+
+def test_a_disk_that_is_full_before_the_first_stage_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), cli._reporting():
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "runs" / "tiny.yaml"))
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: the disk is full: {tmp_path} has ")
+    with pytest.raises(PermissionError), cli._reporting():
+        raise PermissionError("not ours")

@@ -23,6 +23,7 @@ import yaml
 from flows.config import load_run
 from flows.plan import make_plan
 from storage.artifact import Manifest, read_manifest
+from storage.lease import hold
 from storage.processes import Process, alive, find
 from tasks.curate.config import CurateConfig
 from tasks.curate.curate import curate
@@ -266,7 +267,10 @@ def test_a_terminated_run_saves_a_checkpoint_before_it_ends(run: Run, undisturbe
 
 
 @pytest.mark.slow
-def test_of_two_runs_at_one_root_one_works_and_the_other_waits(run: Run) -> None:
+def test_of_two_runs_at_one_root_one_works_and_the_other_waits(run: Run, tmp_path: Path) -> None:
+    """Each with a server of its own, and no database yet: one makes it, the other waits for that too."""
+    run.environment = {name: value for name, value in run.environment.items() if name != "PREFECT_API_URL"}
+    run.environment["PREFECT_HOME"] = str(tmp_path / "prefect")
     both = [run.start("--until", "deduplicate") for _ in range(2)]
     said = [process.communicate(timeout=500)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], "\n".join(said)
@@ -283,10 +287,7 @@ def test_the_matrix_has_every_stage() -> None:
 
 
 def test_the_command_waits_unless_told_otherwise(run: Run, hibari: Hibari) -> None:
-    folder = run.folder("curate")
-    from storage.lease import hold
-
-    with hold(f"{folder}.lease", "the other"):
+    with hold(f"{run.folder('curate')}.lease", "the other"):
         failed = hibari("run", str(run.file), "--root", str(run.root), "--until", "curate", "--no-wait")
     assert failed.returncode == 1
     assert "curate: run the other on " in failed.stderr

@@ -102,3 +102,8 @@ def test_a_checkpoint_is_told_of_once_when_it_is_whole(tmp_path: Path) -> None:
     watcher.look()
     watcher.look()
     assert told == [20, 30]
+
+
+def test_torchrun_itself_killed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "torchrun.log").touch()
+    assert "torchrun was killed by SIGKILL" in failure(tmp_path, -9)
