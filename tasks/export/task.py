@@ -20,11 +20,12 @@ def export(plan: StagePlan, config: ExportConfig, base: StageRecord, checkpoint:
     manifest is there, so it can be exported while training still runs.
     """
     from storage.artifact import Outcome
-    from trainer.export import export as export_checkpoint
 
     step = plan.literals.get("step")
 
     def work(out: str) -> Outcome:
+        from trainer.export import export as export_checkpoint  # torch takes seconds; a reused stage needs none
+
         if step is None:
             source = join(checkpoint.uri, checkpoint.details["checkpoint"])
         else:
