@@ -72,7 +72,8 @@ def run_pipeline(run: RunConfig, selection: Selection, run_file: str, console: C
     console.print(status_table(run_status(plan), f"{run.label} in {run.root}"))
     done = [record.stage for record in records if record.status == "done"]
     reused = sum(record.status == "reused" for record in records)
-    console.print(f"done: {', '.join(done) or 'nothing'}; {reused} reused; {time.monotonic() - started:,.0f} s", highlight=False)
+    seconds = f"{time.monotonic() - started:,.0f} s"
+    console.print(f"done: {', '.join(done) or 'nothing'}; {reused} reused; {seconds}", highlight=False)
     return records
 
 

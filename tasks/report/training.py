@@ -24,7 +24,8 @@ _SETTINGS = (
     "seq_len", "global_batch", "micro_batch", "lr", "min_lr", "warmup_steps", "schedule", "dtype", "beta1", "beta2",
     "weight_decay", "clip_norm", "parallel", "launcher",
 )  # fmt: skip
-
+# What binarize says of a source besides its splits.
+_HELD = ("language", "read", "empty", "duplicate", "held_out_elsewhere", "taken_down")
 # Columns of metrics.jsonl that are drawn over the steps beside the losses.
 MEASURES = ("lr", "tokens_per_second", "memory_gib", "grad_norm")
 
@@ -37,7 +38,7 @@ def mixture(made: RunArtifacts) -> dict[str, Any]:
     held = {source.get("name"): source for source in made.detail("binarize", "sources") or []}
     sources = []
     for name, source in held.items():
-        row = {key: source.get(key) for key in ("language", "read", "empty", "duplicate", "held_out_elsewhere", "taken_down")}
+        row = {key: source.get(key) for key in _HELD}
         for split, described in (source.get("splits") or {}).items():
             row |= {f"{split}_{what}": described.get(what) for what in ("documents", "tokens", "bytes")}
         tokens, size = row.get("train_tokens"), row.get("train_bytes")
