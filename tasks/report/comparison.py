@@ -13,10 +13,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from storage.uri import join, write_bytes
@@ -25,7 +23,8 @@ from tasks.report.comparison_charts import measure_curve
 from tasks.report.comparison_markdown import markdown, setting
 from tasks.report.comparison_scores import category_columns, differences, main_columns, score_lines
 from tasks.report.comparison_variants import changed_fields, stage_matrix, totals, variant_facts
-from tasks.report.formats import FILTERS, language
+from tasks.report.formats import language
+from tasks.report.page import render_page
 
 PAGE = "comparison.html"
 
@@ -96,14 +95,7 @@ def gather(name: str, variants: Sequence[VariantRun]) -> dict[str, Any]:
 
 def render(facts: Mapping[str, Any]) -> str:
     """The page of these figures."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(FILTERS, setting=setting)
-    return environment.get_template(PAGE).render(**facts, charts=[Markup(svg) for svg in curves(facts)])
+    return render_page(PAGE, facts, {"setting": setting}, charts=[Markup(svg) for svg in curves(facts)])
 
 
 def curves(facts: Mapping[str, Any]) -> list[str]:

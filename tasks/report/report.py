@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from storage.artifact import FileEntry, Outcome, new_file
@@ -23,7 +21,7 @@ from storage.uri import join
 from tasks.report import census, consumption, corpus, examples, provenance, samples, scores, training, vocabulary
 from tasks.report.artifacts import RunArtifacts
 from tasks.report.drawings import drawings
-from tasks.report.formats import FILTERS
+from tasks.report.page import render_page
 
 PAGE = "report.html"
 FACTS = "report.json"
@@ -106,15 +104,8 @@ def gather(made: RunArtifacts, run: Mapping[str, Any], licences: Sequence[Mappin
 
 def render(facts: Mapping[str, Any]) -> str:
     """The page of these figures."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(FILTERS)
     svgs = {name: [Markup(svg) for svg in drawn] for name, drawn in drawings(facts).items()}
-    return environment.get_template(PAGE).render(**facts, charts=svgs, sections=SECTIONS)
+    return render_page(PAGE, facts, charts=svgs, sections=SECTIONS)
 
 
 def _tiles(made: RunArtifacts) -> list[dict[str, Any]]:
