@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +109,11 @@ def write_run(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that the command line has run: its file, and what the command said."""
+    """A sweep that the command line has run: its file, what the command said, and complete artifacts per stage then."""
 
     file: Path
     result: subprocess.CompletedProcess[str]
+    made: dict[str, int]
 
     @property
     def root(self) -> Path:
@@ -140,4 +142,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory, hibari: Hibari) -> Swept:
     }
     file = folder / "sweep.yaml"
     file.write_text(yaml.safe_dump(sweep, sort_keys=False))
-    return Swept(file, hibari("sweep", str(file)))
+    result = hibari("sweep", str(file))
+    made = Counter(manifest.parent.parent.name for manifest in (folder / "runs").glob("*/*/manifest.json"))
+    return Swept(file, result, dict(made))

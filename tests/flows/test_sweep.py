@@ -33,10 +33,9 @@ def test_a_failing_variant_does_not_stop_the_others(swept: Swept) -> None:
 
 
 def test_what_variants_have_in_common_is_made_once(swept: Swept) -> None:
-    made = {stage: len(artifacts(swept.root, stage)) for stage in STAGES}
     before_training = dict.fromkeys(STAGES[: STAGES.index("train")], 1)
     own = {"train": 2, "export": 4, "evaluate": 4, "report": 2}  # a last and an earlier checkpoint of each
-    assert made == before_training | own
+    assert swept.made == before_training | own
 
 
 def test_the_comparison_has_every_checkpoint_of_every_variant(swept: Swept) -> None:

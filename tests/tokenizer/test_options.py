@@ -14,7 +14,7 @@ from tokenizer.random_model import RandomModel
 
 
 def test_the_sections_fit_the_options() -> None:
-    assert ExpandConfig(base="x").model_dump(exclude={"base"}) == asdict(ExpandOptions())
+    assert ExpandConfig(base="x").model_dump(exclude={"base", "licence"}) == asdict(ExpandOptions())
     assert RandomModelConfig().model_dump() == asdict(RandomModel())
 
 
