@@ -17,6 +17,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from s3fs import S3FileSystem
 
 from storage import artifact, lease, swap, uri
 from storage.artifact import Outcome
@@ -73,6 +74,7 @@ def s3_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     patch.setenv("AWS_SECRET_ACCESS_KEY", keys["secretKey"])
     patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3}")
     patch.setenv("AWS_REGION", "us-east-1")
+    S3FileSystem.clear_instance_cache()  # one of another module's server would be taken for this one's
     try:
         wait_for(f"http://127.0.0.1:{s3}", server)
         fs, _ = uri.filesystem("s3://hibari-test/x")
