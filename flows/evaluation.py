@@ -10,13 +10,12 @@ training saves a checkpoint.
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_image_artifact, create_table_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
 from flows.checkpoints import by_checkpoint, is_trained, score_rows, unscored_steps
@@ -26,7 +25,7 @@ from flows.plan import Selection, make_plan
 from flows.worker import end_with_worker
 from tasks.report.comparison_charts import draw_checkpoints
 from tasks.stage import StageError
-from tasks.task import shown
+from tasks.task import LivePicture, shown
 
 logger = logging.getLogger(__name__)
 
@@ -94,5 +93,4 @@ def publish(run: RunConfig, rows: Sequence[dict[str, Any]]) -> None:
     description = f"{run.label}: scores of the checkpoints, with intervals"
     shown(create_table_artifact, by_checkpoint(rows), key=key, description=description)
     if rows:
-        png = base64.b64encode(draw_checkpoints(rows, run.num_steps)).decode()
-        shown(create_image_artifact, f"data:image/png;base64,{png}", key=f"{key}-curve", description=description)
+        LivePicture(f"{key}-curve", description).show(draw_checkpoints(rows, run.num_steps))

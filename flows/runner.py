@@ -57,11 +57,11 @@ def run_pipeline(run: RunConfig, selection: Selection, run_file: str, console: C
     """
     plan = make_plan(run, selection, run_file)
     require_checkpoint(plan)
-    record_run(run, plan, selection, run_file)
     statuses = run_status(plan)
     if all(status.state == "complete" and not status.plan.force for status in statuses if status.plan.selected):
         console.print(status_table(statuses, f"{run.label} in {run.root}"))
         console.print("nothing to do: every selected stage is complete")
+        record_run(run, plan, selection, run_file)  # else the pipeline does
         return []
     connect(console)
     started = time.monotonic()

@@ -157,6 +157,7 @@ def _step(console: Console, name: str) -> Iterator[list[str]]:
 
 
 def deployment_table(spec: dict[str, Any]) -> Table:
+    """The deployments of a `prefect.yaml`: what starts each (schedules, on or off; events), its queue, what it does."""
     table = Table(title="deployments", title_justify="left")
     for heading in ("deployment", "starts", "queue", "what"):
         table.add_column(heading)

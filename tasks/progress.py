@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -82,8 +83,11 @@ class _Narrator(logging.Handler):
     def __init__(self, stage: str) -> None:
         super().__init__(logging.INFO)
         self._stage = stage
+        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.thread != self._thread:
+            return  # such as a lease's heartbeat: Prefect's log and artifacts belong to the thread of the task
         report_progress(self._stage, 0, 0, "", record.getMessage())
 
 

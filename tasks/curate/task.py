@@ -11,6 +11,7 @@ from tasks.task import stage_task
 
 @stage_task
 def curate(plan: StagePlan, config: CurateConfig, executor: ExecutorConfig) -> StageRecord:
+    """Curate the run's WARC files, or take newly tombstoned pages out of what was made before."""
     from storage.artifact import Outcome
     from storage.tombstones import TOMBSTONES, tombstones_of
     from tasks.curate.curate import curate as curate_warcs

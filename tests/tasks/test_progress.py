@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
@@ -96,3 +97,13 @@ def test_what_our_code_logs_is_progress_of_the_stage() -> None:
         report_progress("expand", 1, 1, "steps")
     assert [one.note for one in heard] == ["", "learning 16000 pieces", ""]
     assert {one.stage for one in heard} == {"expand"}
+
+
+def test_what_another_thread_logs_is_not() -> None:
+    """A lease's heartbeat warns from a thread of its own, in which Prefect's run logger does not exist."""
+    heard: list[Progress] = []
+    with listening(heard.append), narrating("curate"):
+        thread = threading.Thread(target=logging.getLogger("storage.lease").warning, args=("cannot renew",))
+        thread.start()
+        thread.join()
+    assert [one.note for one in heard] == [""]
