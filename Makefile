@@ -17,7 +17,7 @@ ui: $(VENV)/.demo
 	$(BIN)/hibari up
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m slow $(SLOW)

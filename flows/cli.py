@@ -129,6 +129,22 @@ def sweep(
 
 
 @app.command()
+def crawls(
+    run_file: RunFile,
+    since: Annotated[str | None, typer.Option("--since", help="the earliest crawl to add: CC-MAIN-2023-50")] = None,
+    set_: Set = None,
+    root: Root = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what is new; add nothing")] = False,
+) -> None:
+    """Find the crawls that Common Crawl has published since, and add them to the run's corpus."""
+    from flows.new_crawls import follow_crawls
+
+    loaded = _load(run_file, set_, root)
+    with _reporting():
+        follow_crawls(loaded, since, console, dry_run=dry_run)
+
+
+@app.command()
 def prune(
     root: Annotated[str, typer.Argument(help="the root to look through: a folder or s3://bucket/prefix")],
     forget: Annotated[list[str] | None, typer.Option("--forget", help="a run to forget (repeatable)")] = None,
@@ -158,6 +174,102 @@ def takedown(
     loaded = _load(run_file, set_, root)
     with _reporting(), progress_shown():
         take_down(takedown_list, loaded, _named(run_file, set_), reason, console, dry_run=dry_run)
+
+
+@app.command()
+def hosts(
+    run_file: RunFile,
+    out: Annotated[Path, typer.Option("--out", help="where the list goes; name it in refine.hosts.files")],
+    min_share: Annotated[float, typer.Option("--min-share", help="of a host's pages", min=0, max=1)] = 0.005,
+    min_pages: Annotated[int, typer.Option("--min-pages", help="of a host, with NG words", min=1)] = 2,
+    set_: Set = None,
+    root: Root = None,
+) -> None:
+    """List the hosts whose pages use NG words, so that the next run can leave them out."""
+    from flows.hosts import write_ng_hosts
+
+    loaded = _load(run_file, set_, root)
+    with _reporting():
+        found = write_ng_hosts(loaded, out, min_share, min_pages)
+    console.print(f"{len(found):,} hosts in {out}; name it in refine.hosts.files beside builtin", highlight=False)
+
+
+@app.command()
+def inspect(
+    run_file: RunFile,
+    rule: Annotated[str | None, typer.Option("--rule", help="some of what a rule dropped: too_few_letters")] = None,
+    kept: Annotated[bool, typer.Option("--kept", help="some of the corpus")] = False,
+    id_: Annotated[str | None, typer.Option("--id", help="the story of the page with this id (32 hex digits)")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="the story of every page with this URL")] = None,
+    what_if: Annotated[list[str] | None, typer.Option("--what-if", help="min_letters=200 (repeatable)")] = None,
+    num: Annotated[int, typer.Option("--num", help="documents to draw", min=1, max=1000)] = 5,
+    seed: Annotated[int | None, typer.Option("--seed", help="of the draw; else the run's")] = None,
+    scan: Annotated[bool, typer.Option("--scan", help="with --url: search the WARC files in any case")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="write a page instead", dir_okay=False)] = None,
+    set_: Set = None,
+    root: Root = None,
+) -> None:
+    """Show the funnel; what a rule dropped; why a page is not in the corpus; what other thresholds would change."""
+    from flows.config import ConfigError
+    from flows.inspection.command import Question, inspect_run
+    from flows.runner import progress_shown
+
+    loaded = _load(run_file, set_, root)
+    draw_seed = loaded.seed if seed is None else seed
+    try:
+        question = Question(rule, kept, id_, url, tuple(what_if or ()), num, draw_seed, scan)
+    except ConfigError as error:
+        _bad_usage(error.problems)
+    with _reporting(), progress_shown():
+        inspect_run(loaded, _named(run_file, set_), question, console, html)
+
+
+language_app = typer.Typer(help="The language decision.", no_args_is_help=True)
+app.add_typer(language_app, name="language")
+
+
+@language_app.command("train")
+def train_language(
+    japanese: Annotated[list[str], typer.Option("--japanese", help="Japanese texts: file or glob (repeatable)")],
+    other: Annotated[list[str], typer.Option("--other", help="texts in other languages, and code (repeatable)")],
+    out: Annotated[Path, typer.Option("--out", help="where the model goes", dir_okay=False)],
+    max_characters: Annotated[
+        int, typer.Option("--max-characters", help="of either side, in equal parts from its files", min=1000)
+    ] = 8_000_000,
+    num_ngrams: Annotated[int, typer.Option("--num-ngrams", help="of the model", min=100, max=1_000_000)] = 40_000,
+) -> None:
+    """Train the model that tells Japanese from other languages (JSON lines or Parquet with `text`, or .txt)."""
+    from flows.language_training import run_training
+
+    with _reporting():
+        run_training(japanese, other, out, console, max_characters=max_characters, num_ngrams=num_ngrams)
+
+
+classifier_app = typer.Typer(help="The quality classifier.", no_args_is_help=True)
+app.add_typer(classifier_app, name="classifier")
+
+
+@classifier_app.command("train")
+def train_classifier(
+    out: Annotated[str, typer.Option("--out", help="where the model goes; what is known of it goes to OUT.json")],
+    positive: Annotated[list[str] | None, typer.Option("--positive", help="good texts (repeatable)")] = None,
+    negative: Annotated[list[str] | None, typer.Option("--negative", help="bad texts (repeatable)")] = None,
+    graded: Annotated[
+        list[str] | None, typer.Option("--class", help="K=FILE: texts of grade K, 0 the worst (repeatable)")
+    ] = None,
+    held_out: Annotated[float, typer.Option("--held-out", help="share kept for the figures", min=0.01, max=0.9)] = 0.1,
+    quantize: Annotated[bool, typer.Option("--quantize", help="a model an eighth of the size")] = False,
+    seed: Annotated[int, typer.Option("--seed", help="of the model's first weights", min=0)] = 1234,
+) -> None:
+    """Train the quality classifier on texts called good and bad, or graded (JSON lines or Parquet with `text`)."""
+    from flows.classifiers import class_files, run_training
+
+    try:
+        files = class_files(positive or [], negative or [], graded or [])
+    except ValueError as error:
+        _bad_usage([str(error)])
+    with _reporting():
+        run_training(files, out, console, held_out=held_out, quantize=quantize, seed=seed)
 
 
 @app.command()

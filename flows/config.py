@@ -25,6 +25,7 @@ from tasks.expand.config import ExpandConfig
 from tasks.export.config import ExportConfig
 from tasks.initialize.config import InitializeConfig
 from tasks.mix.config import MixConfig
+from tasks.refine.config import RefineConfig
 from tasks.shards import ExecutorConfig
 from tasks.train.config import TrainStageConfig
 from trainer.config import problems
@@ -46,6 +47,7 @@ class RunConfig(BaseModel):
     executor: ExecutorConfig = Field(default_factory=ExecutorConfig, description="where shards are worked on")
     curate: CurateConfig
     deduplicate: DeduplicateConfig = Field(default_factory=DeduplicateConfig)
+    refine: RefineConfig = Field(default_factory=RefineConfig, description="what is done to deduplication's survivors")
     expand: ExpandConfig
     initialize: InitializeConfig
     binarize: BinarizeConfig = Field(default_factory=BinarizeConfig)
@@ -74,6 +76,17 @@ class RunConfig(BaseModel):
     def languages(self) -> dict[str, str]:
         """Source name -> language."""
         return {source.name: source.language for source in self.sources}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_profile(cls, values: Any) -> Any:
+        """A profile is named once, for curation; refinement follows it unless told otherwise."""
+        if not isinstance(values, dict) or not isinstance(values.get("curate"), dict):
+            return values
+        refine = values.get("refine", {})
+        if "profile" in values["curate"] and isinstance(refine, dict):
+            values = values | {"refine": {"profile": values["curate"]["profile"]} | refine}
+        return values
 
     @model_validator(mode="after")
     def _sources_fit_together(self) -> RunConfig:

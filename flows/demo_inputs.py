@@ -176,14 +176,15 @@ def html_pages(package: Path) -> list[Page]:
 
 def write_english(pages: Sequence[Page], target: Path) -> None:
     """The main text of the English pages as JSONL (id, text), in order, without Japanese lines and short pages."""
-    from tasks.curate.extract import extract_main_text
+    from tasks.curate.extraction import load_extractor
     from tokenizer.characters import has_japanese
 
+    extract_main_text = load_extractor("resiliparse")
     with open_atomic(str(target)) as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
         for page in pages:
             if page.language != "en":
                 continue
-            extracted = extract_main_text(page.path.read_bytes().decode("utf-8", errors="replace"), "resiliparse")
+            extracted = extract_main_text(page.path.read_bytes().decode("utf-8", errors="replace"))
             text = "\n".join(line for line in extracted.split("\n") if not has_japanese(line))
             if len(text) >= 400:
                 row = json.dumps({"id": page.url, "text": text}, ensure_ascii=False)

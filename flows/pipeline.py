@@ -49,7 +49,7 @@ def pipeline(run: RunConfig, selection: Selection = EVERYTHING, run_file: str = 
     record_run(run, at, selection, run_file)
 
     documents = curate(at.curate, run.curate, run.executor)
-    corpus = deduplicate(at.deduplicate, run.deduplicate, run.executor, documents)
+    corpus = deduplicate(at.deduplicate, run.deduplicate, run.refine, run.executor, documents)
     tokenizer = expand(at.expand, run.expand, run.seed, corpus)
     base = initialize(at.initialize, run.initialize, run.seed, tokenizer)
     tokens = binarize(at.binarize, run.binarize, run.sources, run.executor, corpus, tokenizer)

@@ -23,14 +23,16 @@ from storage.artifact import artifact_uri, canonical_json, fingerprint, input_di
 from storage.checkpoints import FOLDER, checkpoint_uri
 from storage.tombstones import TOMBSTONES, tombstones_digest
 from storage.uri import expand_glob, is_local, join, local_path
+from tasks.curate.config import CurateConfig
+from tasks.refine.config import RefineConfig
 from tasks.report.licences import licences
 from tasks.stage import STAGES, StagePlan
 from tasks.train.launch import work_folder
 
 # Raise a stage's version whenever the same inputs and literals give other bytes.
 ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "curate": ("1", ("fastwarc", "resiliparse", "pyarrow", "numpy", "xxhash")),
-    "deduplicate": ("1", ("datasketch", "xxhash", "pyarrow", "numpy")),
+    "curate": ("2", ("resiliparse", "ahocorasick-rs", "pyarrow", "numpy", "xxhash")),
+    "deduplicate": ("2", ("datasketch", "xxhash", "pyarrow", "numpy")),
     "expand": ("1", ("sentencepiece", "tokenizers")),
     "initialize": ("1", ("torch", "safetensors")),
     "binarize": ("1", ("sentencepiece", "tokenizers", "pyarrow", "xxhash")),
@@ -38,10 +40,15 @@ ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train": ("1", ("torch",)),
     "export": ("1", ("torch", "safetensors")),
     "evaluate": ("1", ("torch", "transformers")),
-    "report": ("2", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
+    "report": ("3", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
 }
 # Settings that decide when a stage gives up, or how its work is laid out, not what it computes.
-CURATE_LIMITS = {"max_page_seconds", "max_bad_record_ratio"}
+CURATE_LIMITS = {"max_page_seconds", "max_page_memory_mib", "max_bad_record_ratio"}
+# Where lists and benchmarks lie; what they hold is an input. The profile is in the settings it gives.
+REFINE_PATHS: dict[str, Any] = {"profile": True, "hosts": {"files"}, "footer": {"files"}}
+REFINE_PATHS["decontamination"] = {"benchmarks": {"__all__": {"files"}}}
+# What decides which records of a crawl are read; how they are fetched decides nothing.
+INDEX_CHOICE = {"languages", "mime"}
 # What the run file says of an input's licence decides nothing but the report's page.
 STATED_LICENCE = {"licence", "attribution"}
 TRAIN_LAYOUT = {
@@ -213,20 +220,66 @@ def make_plan(run: RunConfig, selection: Selection | None = None, run_file: str 
     return Plan(**planner.stages)
 
 
+def plan_corpus(run: RunConfig, run_file: str = "") -> tuple[StagePlan, StagePlan]:
+    """Fingerprint curate and deduplicate alone; no input of a later stage is read.
+
+    Raises:
+        ConfigError: their inputs are missing or unreadable: all of them.
+    """
+    planner = _Planner(run, Selection(), named_run_file(run, run_file))
+    _plan_corpus(planner, run)
+    if planner.problems:
+        raise ConfigError(planner.problems)
+    return planner.stages["curate"], planner.stages["deduplicate"]
+
+
 def _plan_corpus(planner: _Planner, run: RunConfig) -> None:
-    outside: dict[str, Any] = {"sources": True, "language": {"model"}}
+    from tasks.curate.ngram_model import model_file  # numpy is for runs, not for `--help`
+
+    outside: dict[str, Any] = {"sources": True, "commoncrawl": True, "language": {"model"}, "classifier": True}
     outside |= dict.fromkeys(CURATE_LIMITS | STATED_LICENCE, True)
+    outside["quality"] = {"ng_words"}  # what the lists hold is an input
     literals = run.curate.model_dump(mode="json", exclude=outside)
-    chosen = (run.curate.extractor == "trafilatura", "trafilatura"), (run.curate.language.model, "fasttext-numpy2")
+    uses_fasttext = run.curate.language.method == "fasttext" or run.curate.classifier.model is not None
+    chosen = (run.curate.extractor == "trafilatura", "trafilatura"), (uses_fasttext, "fasttext-numpy2")
     optional = tuple(library for used, library in chosen if used)
-    inputs = {"warcs": planner.external("curate.sources", lambda: _warcs_digest(run.curate.sources))}
+    inputs = {"warcs": planner.external("curate.sources", lambda: _warcs_digest(run.curate))}
+    if (parts := run.curate.commoncrawl.parts_per_warc) != 1:  # other files, of the same documents
+        literals["parts_per_warc"] = parts
+    for crawl in run.curate.indexed_crawls:  # only records that its index names are read
+        literals["index"] = run.curate.commoncrawl.model_dump(mode="json", include=INDEX_CHOICE)
+        inputs[f"index of {crawl}"] = planner.external("curate.sources", partial(_index_digest, crawl, run.curate))
     if model := run.curate.language.model:
-        inputs["language model"] = planner.external("curate.language.model", lambda: file_digest(model))
+        inputs["language model"] = planner.external("curate.language.model", lambda: file_digest(model_file(model)))
+    if classifier := run.curate.classifier.model:
+        inputs["quality classifier"] = planner.external("curate.classifier.model", lambda: file_digest(classifier))
+    if run.curate.quality.ng_words.files:
+        inputs["NG words"] = planner.external("curate.quality.ng_words.files", lambda: _ng_words_digest(run.curate))
     if taken_down := planner.external("takedown list", lambda: tombstones_digest(run.root)):
         inputs[TOMBSTONES] = taken_down
     workers = {"executor": run.executor.model_dump(mode="json")}
     planner.add("curate", literals, inputs, {"sources": run.curate.sources} | workers, optional)
-    planner.add("deduplicate", run.deduplicate.model_dump(mode="json"), planner.made("curate"), workers)
+    literals = run.deduplicate.model_dump(mode="json")
+    literals["refine"] = run.refine.model_dump(mode="json", exclude=REFINE_PATHS)
+    planner.add("deduplicate", literals, planner.made("curate") | _refine_inputs(planner, run.refine), workers)
+
+
+def _refine_inputs(planner: _Planner, refine: RefineConfig) -> dict[str, str]:
+    """What the lists and benchmarks hold that refinement reads."""
+    from tasks.refine.lists import FOOTER_KEYWORDS, HOSTS, list_files
+
+    def digest(setting: str, files: Sequence[str], builtin: str) -> str:
+        return planner.external(setting, lambda: _digest_of(input_digests(list_files(files, builtin))))
+
+    inputs = {}
+    if refine.hosts.files:
+        inputs["blocked hosts"] = digest("refine.hosts.files", refine.hosts.files, HOSTS)
+    if refine.footer.files:
+        inputs["footer keywords"] = digest("refine.footer.files", refine.footer.files, FOOTER_KEYWORDS)
+    for benchmark in refine.decontamination.benchmarks:  # with the files' names: they name items without an id
+        setting, files = f"refine.decontamination.benchmarks.{benchmark.name}", benchmark.files
+        inputs[f"benchmark {benchmark.name}"] = planner.external(setting, partial(files_digest, files))
+    return inputs
 
 
 def _plan_tokenizer(planner: _Planner, run: RunConfig) -> None:
@@ -301,12 +354,24 @@ def checkpoint_folder(train: StagePlan) -> str:
     return join(str(work_folder(train.uri)), FOLDER)
 
 
-def _warcs_digest(sources: Sequence[str]) -> str:
-    from tasks.curate.warc import list_warcs
+def _warcs_digest(curate: CurateConfig) -> str:
+    from tasks.curate.sources import list_warcs
 
-    warcs = list_warcs(sources)
+    warcs = list_warcs(curate.sources, curate.commoncrawl)
     local = iter(input_digests(warc.uri for warc in warcs if warc.identity is None))
     return _digest_of([(warc.name, warc.identity or next(local)) for warc in warcs])
+
+
+def _index_digest(crawl: str, curate: CurateConfig) -> str:
+    from tasks.curate.commoncrawl import index_digest
+
+    return index_digest(crawl, curate.commoncrawl)
+
+
+def _ng_words_digest(config: CurateConfig) -> str:
+    from tasks.curate.ngwords import ng_word_uris
+
+    return _digest_of(input_digests(ng_word_uris(config.quality.ng_words)))
 
 
 def files_digest(uris: Sequence[str]) -> str:

@@ -2,9 +2,9 @@
 
 Two kinds of rows, because a crawl refuses forty pages for each one it looks at closely. A record refused
 before its language is judged leaves a compact row (`offset` in the WARC, one byte of `Rule`). From the
-language decision on a full row says what was measured, against which threshold, and for duplicates which
-document stands in. Kept documents have rows too, so the rows of both kinds always add up to the records
-read.
+language decision on, and for the few pages that no charset fits, a full row says what was measured, against
+which threshold, and for duplicates which document stands in. Kept documents have rows too, so the rows of
+both kinds always add up to the records read.
 
     write_compact(out, compact_path("CC-MAIN-00000"), [(354, Rule.NOT_HTML)])
     write_full(out, full_path("CC-MAIN-00000"), rows)
@@ -43,6 +43,8 @@ class Rule(IntEnum):
     EXTRACTION_FAILED = 8
     EXTRACTION_TIMEOUT = 9
     EMPTY_TEXT = 10
+    EXTRACTION_MEMORY = 11
+    MOJIBAKE = 12  # bytes that decode, but to no text in any language
     # Language.
     NOT_JAPANESE = 20
     # Quality, in the order in which the rules are asked.
@@ -69,9 +71,16 @@ class Rule(IntEnum):
     SENTENCES_TOO_LONG = 50
     SENTENCE_TOO_LONG = 51
     TOO_MANY_ELLIPSES = 52
+    NG_WORDS = 53
+    LOW_QUALITY_SCORE = 54
+    TOO_LITTLE_PROSE = 55  # asked before SENTENCES_TOO_SHORT
     # Duplicates.
     EXACT_DUPLICATE = 80
     NEAR_DUPLICATE = 81
+    # Survivors refined as they are written (`tasks.refine`).
+    BLOCKED_HOST = 82
+    EMPTIED = 83  # nothing is left once boilerplate and footer are cut
+    CONTAMINATED = 84
     # Pages that would have been kept, but were taken down (`storage.tombstones`).
     TAKEDOWN = 90
 
@@ -88,7 +97,7 @@ class LedgerRow:
     `value` is what was measured and `threshold` what it was held against (None for kept documents). `twin_id`
     is the better-ranked document that a duplicate shares a bucket with, `survivor_id` what is kept of its
     cluster. `lines_removed` and `characters_removed` are the Japanese-line step's. `offset` leads back to the
-    WARC record.
+    WARC record; it was decoded with `charset`, and `num_replaced` broken bytes became U+FFFD.
     """
 
     id: bytes
@@ -102,6 +111,8 @@ class LedgerRow:
     lines_removed: int = 0
     characters_removed: int = 0
     offset: int | None = None
+    charset: str | None = None
+    num_replaced: int = 0
 
 
 COMPACT_SCHEMA = pa.schema(
@@ -120,6 +131,8 @@ FULL_SCHEMA = pa.schema(
         pa.field("lines_removed", pa.int64(), nullable=False),
         pa.field("characters_removed", pa.int64(), nullable=False),
         pa.field("offset", pa.uint64()),
+        pa.field("charset", pa.string()),
+        pa.field("num_replaced", pa.int64(), nullable=False),
     ]
 )
 _values = attrgetter(*FULL_SCHEMA.names)

@@ -11,19 +11,18 @@ descendants.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.parent import die_with_parent as die_with_parent
+
 POLL_S = 0.1
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -32,25 +31,6 @@ class Process:
 
     pid: int
     started: str
-
-
-def die_with_parent(number: signal.Signals, parent: int) -> None:
-    """In a child process: be sent a signal as soon as the parent is gone, even by kill -9.
-
-    Linux only (prctl's PR_SET_PDEATHSIG; it survives exec, and is not inherited); elsewhere nothing happens, and what
-    outlives its parent is stopped by the next launch. The kernel watches the *thread* that started this process: it
-    must live as long as the child is wanted.
-
-    Args:
-        parent: pid of the process that started this one; where it is gone already, the signal comes at once.
-    """
-    if sys.platform != "linux":
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # it ended between starting us and the line above
-        os.kill(os.getpid(), number)
 
 
 def find(pid: int) -> Process | None:

@@ -1,8 +1,9 @@
 """Classes of characters, as bit flags of an array over a text's code points.
 
 One table look-up classifies a whole text, so every count on it is a numpy expression. HIRAGANA, KATAKANA and
-KANJI are exactly what the released swallow-corpus code counts as Japanese letters (no `ー`, no kanji outside
-the Basic Multilingual Plane); KANA_SIGN holds the kana that leaves out. LETTER is Unicode's `isalpha`.
+KANJI are exactly what the released swallow-corpus code counts as Japanese letters: no `ー`, no kanji outside
+the Basic Multilingual Plane, but the hexagrams of the Yijing, which lie between two blocks of kanji. KANA_SIGN
+and RARE_KANJI hold what that leaves out. LETTER is Unicode's `isalpha`.
 
     classes = classify("雲雀。"); (classes & KANJI).astype(bool).sum()  # 2
 """
@@ -20,16 +21,15 @@ JAPANESE = KANA | KANJI | RARE_KANJI
 _RANGES: tuple[tuple[int, int, int], ...] = (
     (HIRAGANA, 0x3041, 0x3096),
     (KATAKANA, 0x30A1, 0x30FA),
-    (KANJI, 0x3400, 0x4DBF),
-    (KANJI, 0x4E00, 0x9FFF),
+    (KANJI, 0x3400, 0x9FFF),
     (KANJI, 0xF900, 0xFAFF),
     (KANA_SIGN, 0x309D, 0x309F),
     (KANA_SIGN, 0x30FC, 0x30FF),
     (KANA_SIGN, 0x31F0, 0x31FF),
-    (KANA_SIGN, 0xFF66, 0xFF9D),
+    (KANA_SIGN, 0xFF66, 0xFF9F),
     (RARE_KANJI, 0x20000, 0x323AF),
 )
-_SINGLE: tuple[tuple[int, str], ...] = ((KANJI, "々〇"), (KUTEN, "。．！？"), (TOTEN, "、，"))
+_SINGLE: tuple[tuple[int, str], ...] = ((KANJI, "々〇〻"), (KUTEN, "。．！？"), (TOTEN, "、，"))
 
 
 def code_points(text: str) -> np.ndarray:
@@ -44,7 +44,11 @@ def classify(text: str) -> np.ndarray:
 
 @cache
 def _table() -> np.ndarray:
-    table = np.fromiter((chr(point).isalpha() for point in range(0x110000)), np.uint8, 0x110000)
+    table = np.zeros(0x110000, np.uint8)
+    # Unicode has letters in its first four planes only, most of them in blocks of nothing else.
+    for first in range(0, 0x40000, 256):
+        block = "".join(map(chr, range(first, first + 256)))
+        table[first : first + 256] = LETTER if block.isalpha() else [letter.isalpha() for letter in block]
     for flag, first, last in _RANGES:
         table[first : last + 1] |= flag
     for flag, characters in _SINGLE:

@@ -8,13 +8,22 @@ Every threshold has the value of the Swallow Corpus v1 recipe (Okazaki et al., C
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.profiles import beneath
+
+# What a profile sets beneath what the run file says; the fields' own defaults are the hibari profile.
 _PROFILES: dict[str, dict[str, Any]] = {
-    "hibari": {"extractor": "resiliparse", "japanese_lines": {"enabled": True}},
-    "swallow-v1": {"extractor": "trafilatura", "japanese_lines": {"enabled": False}},
+    "hibari": {},
+    "swallow-v1": {
+        "precheck": "declared",
+        "extractor": "trafilatura",
+        "japanese_lines": {"enabled": False},
+        "quality": {"japanese_letters": "swallow", "ngram_duplication": "distinct", "sentences": "swallow"},
+    },
 }
 
 
@@ -49,13 +58,22 @@ class LanguageConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["script", "fasttext"] = Field(
-        default="script",
-        description="script: share of kana and kanji in the letters; fasttext: probability of ja",
+    method: Literal["ngram", "fasttext", "script"] = Field(
+        default="ngram",
+        description="ngram: a linear model over character 1- to 3-grams, Swallow v1's form; fasttext: probability of "
+        "ja; script: share of kana and kanji in the letters",
     )
-    model: str | None = Field(default=None, description="path of a fastText language model such as lid.176.ftz")
+    model: str | None = Field(
+        default="builtin",
+        description="ngram: builtin, or the path of a model that `hibari language train` made; fasttext: the path of a "
+        "language model such as lid.176.ftz; script: none",
+    )
     min_score: float = Field(
-        default=0.3, ge=0, le=1, description="lowest score (share or probability) of a Japanese page"
+        default=0,
+        ge=-100,
+        le=100,
+        description="a page is Japanese when its score is above; left out it is 0 for ngram (any number; Swallow v1), "
+        "0.5 for fasttext, 0.3 for script (0 to 1)",
     )
     min_kana_share: float = Field(
         default=0.1,
@@ -64,18 +82,44 @@ class LanguageConfig(BaseModel):
         description="script: below this share of kana among kana and kanji the score is 0 (Chinese)",
     )
     min_mixed_share: float = Field(
-        default=0.05,
+        default=0.5,
         ge=0,
         le=1,
-        description="with japanese_lines, a page below min_score is still taken when its Japanese lines "
-        "reach min_score by themselves and hold this share of the page's letters",
+        description="with japanese_lines, a page whose score is too low is still taken when this share of what it "
+        "tells is told in Japanese (code and names aside) and its Japanese lines score above min_score; Hibari",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_method(cls, values: Any) -> Any:
+        """Put the method's own defaults beneath what was set."""
+        method = values.get("method", "ngram") if isinstance(values, dict) else None
+        defaults = {"fasttext": {"model": None, "min_score": 0.5}, "script": {"model": None, "min_score": 0.3}}
+        return defaults.get(method, {}) | values if isinstance(method, str) else values
+
     @model_validator(mode="after")
-    def _has_model(self) -> LanguageConfig:
-        if self.method == "fasttext" and not self.model:
+    def _fits_together(self) -> LanguageConfig:
+        if self.method == "fasttext" and self.model in (None, "builtin"):
             raise ValueError("language.method fasttext needs language.model: the path of lid.176.ftz or lid.176.bin")
+        if self.method == "ngram" and not self.model:
+            raise ValueError("language.method ngram needs language.model: builtin, or the path of a model")
+        if self.method == "script" and self.model:
+            raise ValueError("language.method script takes no language.model: leave it out, or choose another method")
+        if self.method != "ngram" and not 0 <= self.min_score <= 1:
+            raise ValueError(f"language.min_score of method {self.method} is 0 to 1, got {self.min_score:g}")
         return self
+
+
+class NgWordsConfig(BaseModel):
+    """Which words no text may be full of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: list[str] = Field(
+        default=["builtin"],
+        description="lists in UTF-8, one word a line, # for comments: paths or URIs, or builtin for the list that "
+        "comes with Hibari; none at all turns the rule off",
+    )
 
 
 class QualityConfig(BaseModel):
@@ -83,6 +127,21 @@ class QualityConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    japanese_letters: Literal["full", "swallow"] = Field(
+        default="full",
+        description="what counts as a Japanese letter: swallow = hiragana, katakana, kanji of the BMP, 、，。．！？; "
+        "full = also ー, iteration marks, half-width katakana and all other kanji; Hibari",
+    )
+    ngram_duplication: Literal["occurrences", "distinct"] = Field(
+        default="occurrences",
+        description="repeated 5- to 10-grams: distinct = share of the distinct n-grams, as Swallow v1 was released; "
+        "occurrences = share of all n-grams, as its README says; Hibari",
+    )
+    sentences: Literal["prose", "swallow"] = Field(
+        default="prose",
+        description="sentence rules: swallow = every line of a list is a sentence, and one too long drops the text; "
+        "prose = as described at min_prose_ratio, min_mean_sentence_length and max_sentence_length; Hibari",
+    )
     min_letters: int = Field(default=400, ge=0, description="characters of the text; Swallow v1")
     min_japanese_letters: int = Field(default=400, ge=0, description="kana, kanji and Japanese punctuation; Swallow v1")
     max_duplicate_paragraph_fraction: float = Field(
@@ -129,14 +188,145 @@ class QualityConfig(BaseModel):
     max_duplicate_10gram_fraction: float = Field(
         default=0.10, ge=0, le=1, description="the same for 10-grams; Swallow v1"
     )
+    max_repeated_5gram_fraction: float = Field(
+        default=0.39,
+        ge=0,
+        le=1,
+        description="occurrences of character 5-grams seen more than once / 5-grams; Hibari: of the texts that Swallow "
+        "v1 accepts 99.5 % have no more, rounded up to hundredths (python -m benchmarks.quality)",
+    )
+    max_repeated_6gram_fraction: float = Field(
+        default=0.32, ge=0, le=1, description="the same for 6-grams; Hibari, likewise"
+    )
+    max_repeated_7gram_fraction: float = Field(
+        default=0.28, ge=0, le=1, description="the same for 7-grams; Hibari, likewise"
+    )
+    max_repeated_8gram_fraction: float = Field(
+        default=0.25, ge=0, le=1, description="the same for 8-grams; Hibari, likewise"
+    )
+    max_repeated_9gram_fraction: float = Field(
+        default=0.22, ge=0, le=1, description="the same for 9-grams; Hibari, likewise"
+    )
+    max_repeated_10gram_fraction: float = Field(
+        default=0.20, ge=0, le=1, description="the same for 10-grams; Hibari, likewise"
+    )
     min_hiragana_ratio: float = Field(default=0.2, ge=0, le=1, description="hiragana / Japanese letters; Swallow v1")
     max_katakana_ratio: float = Field(default=0.5, ge=0, le=1, description="katakana / Japanese letters; Swallow v1")
     min_japanese_ratio: float = Field(default=0.5, ge=0, le=1, description="Japanese letters / characters; Swallow v1")
-    min_mean_sentence_length: float = Field(default=20, ge=0, description="characters a sentence; Swallow v1")
+    min_prose_ratio: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="characters in sentences that end as prose does (in a mark, an ellipsis, a closing quotation mark) "
+        "/ characters; sentences: prose only; Hibari",
+    )
+    min_mean_sentence_length: float = Field(
+        default=20,
+        ge=0,
+        description="characters a sentence; with sentences: prose the larger of the mean over all sentences and that "
+        "over those that end as prose does; Swallow v1",
+    )
     max_mean_sentence_length: float = Field(default=90, ge=0, description="characters a sentence; Swallow v1")
-    max_sentence_length: int = Field(default=200, ge=0, description="characters of the longest sentence; Swallow v1")
+    max_sentence_length: int = Field(
+        default=200,
+        ge=0,
+        description="characters of the longest sentence; with sentences: prose, longer ones may hold a tenth of the "
+        "characters; Swallow v1",
+    )
     max_ellipsis_ratio: float = Field(
         default=0.2, ge=0, le=1, description="sentences ending in ・ or … / all; Swallow v1"
+    )
+    ng_words: NgWordsConfig = Field(default_factory=NgWordsConfig, description="lists of NG words")
+    max_ng_word_ratio: float = Field(
+        default=0.05,
+        ge=0,
+        description="letters in NG words / Japanese letters (as swallow counts them) from which on a text is dropped; "
+        "Swallow v1",
+    )
+    min_quality_score: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="lowest score of the quality classifier, where there is one; 0 drops nothing; Hibari",
+    )
+
+
+CRAWL = re.compile(r"CC-MAIN-\d{4}-\d{2}(?!\d)")
+CRAWL_SOURCE = re.compile(rf"commoncrawl:({CRAWL.pattern})(?::(\d+))?")  # the crawl, and how many of its files
+
+
+class CommonCrawlConfig(BaseModel):
+    """How `commoncrawl:` sources are chosen from, and how anything that is not on this machine is fetched."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["warc", "index"] = Field(
+        default="warc",
+        description="warc: every record of a crawl's WARC files; index: only the records that the crawl's columnar "
+        "index says are in one of `languages`, fetched by byte ranges",
+    )
+    base: str | None = Field(
+        default=None,
+        description="where the crawls lie: https://data.commoncrawl.org/, s3://commoncrawl/ (with AWS credentials in "
+        "the environment), or a mirror or folder of the same layout; default: $HIBARI_COMMONCRAWL, else the first",
+    )
+    languages: list[str] = Field(
+        default=["jpn"],
+        min_length=1,
+        description="index: ISO 639-3 codes; a record is taken when its content_languages, up to three that CLD2 "
+        "found, hold one of them",
+    )
+    mime: list[str] = Field(
+        default=["text/html", "application/xhtml+xml", "text/plain"],
+        min_length=1,
+        description="index: content_mime_detected, by Tika, of the records taken",
+    )
+    max_gap_bytes: int = Field(
+        default=1 << 20,
+        ge=0,
+        description="index: two records with at most this many bytes between them are fetched by one request; "
+        "about what a connection carries while a new request is answered",
+    )
+    parts_per_warc: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="warc: equal parts in which a file that is not on this machine is fetched and read, each by a "
+        "worker (a WARC of Common Crawl has about 1 GB); more than 1 where there are fewer files than workers",
+    )
+    max_connections: int = Field(
+        default=4, ge=1, le=256, description="requests under way to one server at a time, by all workers of a machine"
+    )
+    requests_per_second: float = Field(
+        default=5,
+        gt=0,
+        le=10_000,
+        description="requests to one server, by all workers of a machine; fewer once it refuses some",
+    )
+    timeout_s: float = Field(
+        default=60, gt=0, description="seconds without a byte until a request is broken off and resumed"
+    )
+    give_up_s: float = Field(
+        default=1800, gt=0, description="seconds without a byte, over all repetitions, until a file is given up"
+    )
+
+    @field_validator("languages")
+    @classmethod
+    def _are_codes(cls, languages: list[str]) -> list[str]:
+        if wrong := [code for code in languages if not re.fullmatch("[a-z]{3}", code)]:
+            raise ValueError(f"expected ISO 639-3 codes such as jpn, got {', '.join(wrong)}")
+        return languages
+
+
+class ClassifierConfig(BaseModel):
+    """The quality classifier; not in Swallow Corpus v1, v2 has one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(
+        default=None,
+        description="path or URI of a fastText model, as `hibari classifier train` writes; its score becomes the "
+        "metric quality_score, which quality.min_quality_score is held against",
     )
 
 
@@ -164,20 +354,40 @@ class CurateConfig(BaseModel):
         description="defaults for what is not set: hibari = resiliparse and japanese_lines; "
         "swallow-v1 = trafilatura and whole pages",
     )
+    precheck: Literal["bytes", "declared"] = Field(
+        default="bytes",
+        description="which pages are worth parsing: bytes = any sign of Japanese in the raw bytes; "
+        "declared = <html lang=ja> or a Japanese title, whatever the content type, as Swallow",
+    )
     extractor: Literal["resiliparse", "trafilatura"] = Field(
         default="resiliparse",
         description="main-text extraction; trafilatura is Swallow's and some ten times slower",
     )
+    commoncrawl: CommonCrawlConfig = Field(
+        default_factory=CommonCrawlConfig, description="choosing from crawls, and fetching"
+    )
     japanese_lines: JapaneseLinesConfig = Field(default_factory=JapaneseLinesConfig, description="mixed pages")
     language: LanguageConfig = Field(default_factory=LanguageConfig, description="the language decision")
     quality: QualityConfig = Field(default_factory=QualityConfig, description="the quality rules")
+    classifier: ClassifierConfig = Field(default_factory=ClassifierConfig, description="the quality classifier")
     max_page_bytes: int = Field(
         default=8 << 20,
         ge=1024,
         description="bytes of a page after Content-Encoding; larger ones are refused unparsed",
     )
     max_page_seconds: float = Field(
-        default=20, gt=0, description="seconds for extracting one page, then it is given up"
+        default=10, gt=0, description="seconds of CPU time for extracting one page, then it is given up"
+    )
+    max_page_memory_mib: int = Field(
+        default=384,
+        ge=64,
+        description="mebibytes of memory for extracting one page, then it is given up; pages of max_page_bytes "
+        "with ordinary markup take up to 300",
+    )
+    shard_mib: int = Field(
+        default=512,
+        ge=1,
+        description="a local WARC file of more mebibytes is read in several parts, by several workers",
     )
     max_bad_record_ratio: float = Field(
         default=0.1,
@@ -186,15 +396,28 @@ class CurateConfig(BaseModel):
         description="torn, undecodable or unextractable records / records above which the stage fails",
     )
 
+    @property
+    def crawls(self) -> dict[str, str]:
+        """Crawl of Common Crawl -> the source that names it."""
+        return {match[1]: source for source in self.sources if (match := CRAWL_SOURCE.fullmatch(source))}
+
+    @property
+    def indexed_crawls(self) -> list[str]:
+        """The crawls of which only the records that their index names are read."""
+        return list(self.crawls) if self.commoncrawl.mode == "index" else []
+
+    @model_validator(mode="after")
+    def _scores_come_from_a_classifier(self) -> CurateConfig:
+        if self.quality.min_quality_score > 0 and not self.classifier.model:
+            raise ValueError(
+                f"quality.min_quality_score {self.quality.min_quality_score:g} needs classifier.model: the path of a "
+                "model that `hibari classifier train` wrote"
+            )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _fill_profile(cls, values: Any) -> Any:
-        """Put the profile's defaults beneath what was set."""
+        """Put the profile's settings beneath what was set."""
         profile = _PROFILES.get(values.get("profile", "hibari")) if isinstance(values, dict) else None
-        if profile is None:
-            return values  # the fields' own validation says what is wrong
-        filled = {"extractor": profile["extractor"], **values}
-        lines = values.get("japanese_lines", {})
-        if isinstance(lines, dict):
-            filled["japanese_lines"] = {**profile["japanese_lines"], **lines}
-        return filled
+        return values if profile is None else beneath(profile, values)  # an unknown profile is the field's problem

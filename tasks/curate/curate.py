@@ -1,14 +1,11 @@
 """The `curate` stage: Common Crawl WARC files to Japanese documents.
 
-In: WARC files. Out, for each WARC: `documents/<shard>.parquet` (`storage/documents.py`, with the quality
-metrics as columns) and its two ledger files (`storage/ledger.py`), in which every response record and every
-torn stretch has exactly one row.
+In: WARC files. Out, for each WARC, or each part of a large one: `documents/<shard>.parquet` (`storage/documents.py`,
+with the quality metrics as columns), its two ledger files (`storage/ledger.py`), in which every response record and
+every torn stretch has exactly one row, and `metrics/<shard>.parquet`: what the quality rules saw of every page that
+reached them, kept or not, so that other thresholds can be tried without reading the crawl again.
 
-Each page goes through the steps in the order of their cost: size and type, the rapid pre-check on raw bytes,
-the charset decision, main-text extraction, the language decision with the Japanese-line step, the quality
-rules. The first step that refuses it is its row in the ledger. What would be kept is held against the root's
-tombstones last (`storage/tombstones.py`). The recipe is Swallow Corpus v1's (Okazaki et
-al., COLM 2024); what is ours is said in `config.py`.
+What happens to one page is in `page.py`.
 
     outcome = curate(CurateConfig(sources=["a.warc.gz"]), out="runs/curate/x-0123", executor=ExecutorConfig())
 """
@@ -16,73 +13,58 @@ al., COLM 2024); what is ours is said in `config.py`.
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from storage.artifact import FileEntry, Outcome
-from storage.documents import document_id, document_schema, write_documents
+from storage.documents import document_id, write_documents, write_parquet
 from storage.ledger import LedgerRow, Rule, compact_path, full_path, write_compact, write_full
 from storage.tombstones import Tombstones
-from storage.uri import localized
-from tasks.curate.charset import Decoded, decode
 from tasks.curate.config import CurateConfig
-from tasks.curate.extract import (
-    ExtractionFailedError,
-    ExtractionTimeoutError,
-    Extractor,
-    require_extractor,
-    tidy,
+from tasks.curate.index import locate_records
+from tasks.curate.output import (
+    DOCUMENTS_SCHEMA,
+    METRICS_SCHEMA,
+    add_charsets,
+    document_row,
+    ledger_row,
+    metrics_batch,
+    metrics_path,
+    metrics_row,
 )
-from tasks.curate.language import LanguageJudge
-from tasks.curate.metrics import Metrics, measure, metric_fields
-from tasks.curate.precheck import looks_japanese
+from tasks.curate.page import NOTHING_TAKEN_DOWN, Examined, Examiner
+from tasks.curate.pages import Pages, open_pages
 from tasks.curate.retract import RetractShard, retract_shard
-from tasks.curate.rules import Decision, decide
-from tasks.curate.warc import WarcPage, WarcReader, WarcSource, list_warcs
+from tasks.curate.sources import WarcSource, list_warcs, split_warcs
 from tasks.meter import advance
-from tasks.shards import ExecutorConfig, Progress, Shard, ShardRecord, combine, map_shards
+from tasks.shards import ExecutorConfig, Progress, Shard, ShardRecord, combine, map_shards, part_of
 
 logger = logging.getLogger(__name__)
 
-STAGE = "curate"
-NOTHING_TAKEN_DOWN = Tombstones()
-SCHEMA = document_schema(metric_fields())
-BAD_RULES = (Rule.TORN_MEMBER, Rule.UNDECODABLE, Rule.EXTRACTION_FAILED, Rule.EXTRACTION_TIMEOUT)
-
-_HTML_TYPES = ("", "text/html", "application/xhtml+xml")
-_MAYBE_HTML_TYPES = ("text/xml", "application/xml", "application/octet-stream")
-_HTML_START = re.compile(rb"<html|<!doctype html", re.IGNORECASE)
+BAD_RULES = (
+    Rule.TORN_MEMBER,
+    Rule.UNDECODABLE,
+    Rule.MOJIBAKE,
+    Rule.EXTRACTION_FAILED,
+    Rule.EXTRACTION_TIMEOUT,
+    Rule.EXTRACTION_MEMORY,
+)
+CHARSET_RULES = (Rule.UNDECODABLE, Rule.MOJIBAKE)  # full rows, although before the language decision
 _ROWS_PER_BATCH = 256
 
 
 @dataclass(frozen=True)
 class WarcShard:
-    """One WARC file to curate; the argument of `curate_warc`."""
+    """One WARC file to curate, or what a shard is to read of it; the argument of `curate_warc`."""
 
     source: WarcSource
     config: CurateConfig
     out: str
     tombstones: Tombstones = NOTHING_TAKEN_DOWN
-
-
-@dataclass(frozen=True, slots=True)
-class _Document:
-    """A page that reached the language decision."""
-
-    page: WarcPage
-    charset: str
-    text: str
-    language_score: float
-    lines_removed: int
-    characters_removed: int
-    decision: Decision
-    metrics: Metrics | None
 
 
 def curate(
@@ -93,6 +75,7 @@ def curate(
     progress: Progress | None = None,
     tombstones: Tombstones = NOTHING_TAKEN_DOWN,
     earlier: str | None = None,
+    curated: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Curate all WARC files of a run into the artifact at `out`.
 
@@ -100,6 +83,7 @@ def curate(
         tombstones: what may not be kept.
         earlier: a complete artifact that differs only in having fewer tombstones (`tasks.curate.retract`); its shards
             are taken over without what is taken down, and no WARC file is read.
+        curated: crawl -> a complete artifact whose shards of it are taken over (`tasks.curate.reuse`).
 
     Returns:
         Counts: records (= kept + dropped), documents, characters, kept, dropped, dropped_<rule>,
@@ -111,80 +95,90 @@ def curate(
         ValueError: no document was kept, or `max_bad_record_ratio` was exceeded.
         ShardFailedError: a WARC could not be processed.
     """
-    require_extractor(config.extractor)
-    LanguageJudge(config.language, config.japanese_lines)  # a missing model should fail here, not in each shard
-    warcs = list_warcs(config.sources)
-    if earlier is not None:
-        logger.info("taking pages out of %s instead of reading %d WARC files", earlier, len(warcs))
-        taken_over = [Shard(warc.key, RetractShard(warc.key, earlier, out, tombstones)) for warc in warcs]
-        records = map_shards(retract_shard, taken_over, out=out, executor=executor, progress=progress)
-    else:
-        shards = [Shard(warc.key, WarcShard(warc, config, out, tombstones)) for warc in warcs]
-        records = map_shards(curate_warc, shards, out=out, executor=executor, progress=progress)
+    with Examiner(config):
+        pass  # a missing model or word list should fail here, not in each shard
+    sources = split_warcs(list_warcs(config.sources, config.commoncrawl), config)
+    taken = {source.key: origin for source in sources if (origin := earlier or _curated_in(curated or {}, source))}
+    if taken:
+        logger.info("taking %d of %d shards over from earlier artifacts", len(taken), len(sources))
+    to_take = [Shard(key, RetractShard(key, origin, out, tombstones)) for key, origin in taken.items()]
+    to_read = [source for source in sources if source.key not in taken]
+    if config.commoncrawl.mode == "index":
+        to_read = locate_records(to_read, config.commoncrawl, out, executor)
+    shards = [Shard(source.key, WarcShard(source, config, out, tombstones)) for source in to_read]
+    records = []
+    if to_take:
+        watch = part_of(progress, 0, len(sources))
+        records += map_shards(retract_shard, to_take, out=out, executor=executor, progress=watch)
+    if shards:
+        watch = part_of(progress, len(to_take), len(sources))
+        records += map_shards(curate_warc, shards, out=out, executor=executor, progress=watch)
     outcome = combine(records)
-    charsets: Counter[str] = Counter()
-    for record in records:
-        charsets.update(record.details["charsets"])
-    outcome.details["charsets"] = dict(sorted(charsets.items(), key=lambda item: (-item[1], item[0])))
-    _check(outcome.counts, config, len(warcs))
+    outcome.details["charsets"] = add_charsets(record.details["charsets"] for record in records)
+    _check(outcome.counts, config, len({source.uri for source in sources}))
     return outcome
 
 
+def _curated_in(curated: Mapping[str, str], source: WarcSource) -> str | None:
+    """The artifact that has a source's shard already."""
+    return curated.get(source.crawl) if source.identity is not None else None
+
+
 def curate_warc(shard: WarcShard) -> ShardRecord:
-    """Curate one WARC file: write its documents and ledger, count what became of its records."""
+    """Curate one shard: write its documents, metrics and ledger, count what became of its records."""
     run = _ShardRun(shard)
-    with (
-        localized(shard.source.uri) as path,
-        Extractor(shard.config.extractor, shard.config.max_page_seconds) as extractor,
-    ):
-        reader = WarcReader(path, shard.config.max_page_bytes)
-        batches = run.batches(reader, extractor)
-        key = shard.source.key
-        documents = write_documents(shard.out, f"documents/{key}.parquet", batches, SCHEMA)
-    return run.finish(documents, reader.num_other_records)
+    with open_pages(shard.source, shard.config) as pages, Examiner(shard.config, shard.tombstones) as examiner:
+        batches = run.batches(pages, examiner)
+        documents = write_documents(shard.out, f"documents/{shard.source.key}.parquet", batches, DOCUMENTS_SCHEMA)
+    return run.finish(documents, pages.num_other_records)
 
 
 class _ShardRun:
-    """What one shard gathers: ledger rows as pages pass, documents in batches."""
+    """What one shard gathers: ledger rows and metrics as pages pass, documents in batches."""
 
     def __init__(self, shard: WarcShard) -> None:
         self.shard = shard
-        self.judge = LanguageJudge(shard.config.language, shard.config.japanese_lines)
         self.compact: list[tuple[int, Rule]] = []
         self.full: list[LedgerRow] = []
-        self.charsets: Counter[str] = Counter()
+        self.measured: list[tuple[Any, ...]] = []
+        self.charsets: dict[str, Counter[str]] = {}
         self.num_characters = 0
 
-    def batches(self, reader: WarcReader, extractor: Extractor) -> Iterator[pa.RecordBatch]:
+    def batches(self, pages: Pages, examiner: Examiner) -> Iterator[pa.RecordBatch]:
         """The kept documents of a WARC."""
         rows: list[dict[str, Any]] = []
-        for page in reader:
-            examined = self._examine(page, extractor)
-            done = page.offset / reader.num_bytes
-            advance(done, records=1)
-            if isinstance(examined, Rule):
-                self.compact.append((page.offset, examined))
+        for page in pages:
+            examined = examiner(page)
+            advance(pages.fraction, records=1)
+            if examined.charset is not None:
+                self._count_charset(examined, examined.charset)
+            if examined.language_score is None and examined.decision.rule not in CHARSET_RULES:
+                self.compact.append((page.offset, examined.decision.rule))
                 continue
             id = document_id(self.shard.source.name, page.offset)
-            self.full.append(_ledger_row(id, examined))
-            if examined.metrics is not None and examined.decision.keep:
-                advance(done, documents=1)
-                self.charsets[examined.charset] += 1
+            self.full.append(ledger_row(id, examined))
+            if examined.metrics is None:
+                continue
+            self.measured.append(metrics_row(id, examined, examined.metrics))
+            if examined.decision.keep:
+                advance(pages.fraction, documents=1)
                 self.num_characters += len(examined.text)
-                rows.append(_document_row(id, self.shard.source, examined, examined.metrics))
+                rows.append(document_row(id, self.shard.source, examined, examined.metrics))
             if len(rows) == _ROWS_PER_BATCH:
-                yield pa.RecordBatch.from_pylist(rows, SCHEMA)
+                yield pa.RecordBatch.from_pylist(rows, DOCUMENTS_SCHEMA)
                 rows = []
         if rows:
-            yield pa.RecordBatch.from_pylist(rows, SCHEMA)
+            yield pa.RecordBatch.from_pylist(rows, DOCUMENTS_SCHEMA)
 
     def finish(self, documents: FileEntry, num_other_records: int) -> ShardRecord:
-        """Write the ledger and add up."""
+        """Write metrics and ledger, and add up."""
         shard, key = self.shard, self.shard.source.key
+        measured = [metrics_batch(self.measured)] if self.measured else []
         files = [
             documents,
             write_compact(shard.out, compact_path(key), self.compact),
             write_full(shard.out, full_path(key), self.full),
+            write_parquet(shard.out, metrics_path(key), measured, METRICS_SCHEMA),
         ]
         rules = Counter([rule for _, rule in self.compact] + [row.rule for row in self.full])
         kept = [row for row in self.full if row.rule == Rule.KEPT]
@@ -200,92 +194,15 @@ class _ShardRun:
             "characters_removed": sum(row.characters_removed for row in kept),
         }
         counts |= {f"dropped_{rule.label}": rules[rule] for rule in sorted(rules) if rule != Rule.KEPT}
-        return ShardRecord(key, files, counts, {"charsets": dict(sorted(self.charsets.items()))})
+        return ShardRecord(key, files, counts, {"charsets": add_charsets([self.charsets])})
 
-    def _examine(self, page: WarcPage, extractor: Extractor) -> Rule | _Document:
-        """Take a page through the steps: the rule that refused it early, else all about it."""
-        decoded = page.problem if page.problem is not None else _read_text(page)
-        if isinstance(decoded, Rule):
-            return decoded
-        try:
-            is_plain = page.content_type == "text/plain"
-            text = tidy(decoded.text) if is_plain else extractor.extract(decoded.text)
-        except ExtractionTimeoutError as error:
-            logger.warning("%s at %d: %s", self.shard.source.name, page.offset, error)
-            return Rule.EXTRACTION_TIMEOUT
-        except ExtractionFailedError as error:
-            logger.warning("%s at %d: %s", self.shard.source.name, page.offset, error)
-            return Rule.EXTRACTION_FAILED
-        if not text.strip():
-            return Rule.EMPTY_TEXT
-        judged = self.judge(text)
-        metrics = measure(judged.text) if judged.is_japanese else None
-        if metrics is None:
-            decision = Decision(False, Rule.NOT_JAPANESE, judged.score, self.shard.config.language.min_score)
-        else:
-            decision = decide(metrics, self.shard.config.quality)
-            if decision.keep and self.shard.tombstones.matches(page.url):
-                decision = Decision(False, Rule.TAKEDOWN)
-        return _Document(
-            page,
-            decoded.charset,
-            judged.text,
-            judged.score,
-            judged.lines_removed,
-            judged.characters_removed,
-            decision,
-            metrics,
-        )
-
-
-def _read_text(page: WarcPage) -> Rule | Decoded:
-    """Type, pre-check and charset: the decoded page, or why not."""
-    is_text = page.content_type in _HTML_TYPES or page.content_type == "text/plain"
-    if not is_text and not (page.content_type in _MAYBE_HTML_TYPES and _HTML_START.search(page.body, 0, 1024)):
-        return Rule.NOT_HTML
-    if not looks_japanese(page.body):
-        return Rule.NO_JAPANESE_BYTES
-    return decode(page.body, page.http_charset) or Rule.UNDECODABLE
-
-
-def _ledger_row(id: bytes, document: _Document) -> LedgerRow:
-    return LedgerRow(
-        id,
-        document.page.url,
-        STAGE,
-        document.decision.rule,
-        document.decision.value,
-        document.decision.threshold,
-        lines_removed=document.lines_removed,
-        characters_removed=document.characters_removed,
-        offset=document.page.offset,
-    )
-
-
-def _document_row(id: bytes, source: WarcSource, document: _Document, metrics: Metrics) -> dict[str, Any]:
-    return {
-        "id": id,
-        "url": document.page.url,
-        "host": _host(document.page.url),
-        "crawl": source.crawl,
-        "warc": source.name,
-        "offset": document.page.offset,
-        "fetched_at": document.page.fetched_at,
-        "charset": document.charset,
-        "language_score": document.language_score,
-        "text": document.text,
-        "num_characters": len(document.text),
-        "lines_removed": document.lines_removed,
-        "characters_removed": document.characters_removed,
-        **{name: getattr(metrics, name) for name in Metrics.__dataclass_fields__},
-    }
-
-
-def _host(url: str | None) -> str | None:
-    try:
-        return urlsplit(url).hostname if url else None
-    except ValueError:  # such as a broken IPv6 address
-        return None
+    def _count_charset(self, examined: Examined, charset: str) -> None:
+        counted = self.charsets.setdefault(charset, Counter())
+        counted["pages"] += 1
+        counted["lossy"] += examined.num_replaced > 0
+        counted["mojibake"] += examined.decision.rule == Rule.MOJIBAKE
+        counted["undecodable"] += examined.decision.rule == Rule.UNDECODABLE
+        counted["kept"] += examined.decision.keep
 
 
 def _check(counts: dict[str, int], config: CurateConfig, num_warcs: int) -> None:

@@ -1,18 +1,19 @@
 """The quality metrics of a text.
 
 In: a text. Out: `Metrics`, which the rules (`rules.py`) hold against thresholds and which become columns of
-the document, so that other thresholds can be tried without reading the crawl again.
+the document, so that other thresholds can be tried without reading the crawl again. The metrics of every profile
+are always measured.
 
-The definitions are those of the released swallow-corpus code (`quality.py`, commit 2d03507) to the last
-quirk, because Swallow's thresholds were set on them: a paragraph is a line without what no sentence claims
-(leading and repeated sentence ends); a duplicate is a unit that occurred before; the duplicate n-gram
-fraction is *distinct repeated* over *distinct* n-grams, not occurrences; letters are all characters. Where
+Most definitions are those of the released swallow-corpus code (`quality.py` and `ngword.py`, commit 2d03507) to the
+last quirk, because Swallow's thresholds were set on them: a paragraph is a line without what no sentence claims
+(leading and repeated sentence ends); a duplicate is a unit that occurred before; letters are all characters. Where
 that code crashes, on texts without a sentence or shorter than 4 characters, the fractions are 0 here and
 `num_sentences` tells.
 
-N-grams are counted exactly, over code points: an n-gram's number is (number of its first n-1 characters,
-number of its last), renumbered densely at each n. From n = 5 on only positions whose (n-1)-gram is repeated
-are looked at.
+Ours are those named `full_…` (all Japanese letters are counted), `repeated_…` (occurrences of n-grams instead of
+distinct n-grams, what that code's README describes) and the prose metrics. A line of a list or a table, a heading or a
+menu entry is a "sentence" to the released code. Prose is what ends as a sentence does: in a mark, an ellipsis or a
+closing quotation mark, in which a line of dialogue ends.
 
     measure("雲雀が鳴く。空は青い。").mean_sentence_length  # 5.5
 """
@@ -26,17 +27,44 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pyarrow as pa
 
-from tasks.curate.characters import HIRAGANA, KANJI, KATAKANA, KUTEN, TOTEN, classify, code_points
+from tasks.curate.characters import (
+    HIRAGANA,
+    KANA_SIGN,
+    KANJI,
+    KATAKANA,
+    KUTEN,
+    RARE_KANJI,
+    TOTEN,
+    classify,
+    code_points,
+)
+from tasks.curate.ngrams import ngram_fractions
+from tasks.curate.ngwords import NgWords
 
-TOP_SIZES = (2, 3, 4)
-DUPLICATE_SIZES = (5, 6, 7, 8, 9, 10)
-_SENTENCE = re.compile(r"[^。．！？!?]+[。．！？!?]?")
-_ELLIPSES = ("・", "…")
+SENTENCE = re.compile(r"[^。．！？!?\n]+[。．！？!?]?")
+ELLIPSES = ("・", "…")
+PROSE_ENDS = "。．！？!?｡…‥♪」』"
+_UNCLAIMED = re.compile(r"(?<![^。．！？!?\n])[。．！？!?]+")
+_FLAGS = (HIRAGANA, KATAKANA, KANJI, KUTEN, TOTEN, KANA_SIGN, RARE_KANJI)
+_HAS_FLAG = np.array([[bool(classes & flag) for classes in range(256)] for flag in _FLAGS], np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What the quality rules look at. Fractions are between 0 and 1, lengths in characters."""
+    """What the quality rules look at. Fractions are between 0 and 1, lengths in characters.
+
+    Attributes:
+        num_kana_signs: `ー`, iteration marks, half-width and small phonetic katakana.
+        num_rare_kanji: kanji outside the Basic Multilingual Plane.
+        num_full_japanese_letters: the Japanese letters with these two; the `full_…` fractions count so.
+        long_sentence_length: sentences longer than this hold a tenth of the characters, or less.
+        prose_sentence_length: mean length of all sentences or of those that are prose, whichever is larger: lists
+            beside prose pull down the one, line breaks inside sentences the other.
+        prose_fraction: characters in sentences that are prose / characters in sentences.
+        repeated_5gram_fraction: occurrences of 5-grams that occur more than once / 5-grams.
+        ng_word_fraction: letters in words of the list / Japanese letters; 0 without a list.
+        quality_score: of the quality classifier, None without one.
+    """
 
     num_letters: int
     num_japanese_letters: int
@@ -45,14 +73,23 @@ class Metrics:
     num_kanji_letters: int
     num_kuten: int
     num_toten: int
+    num_kana_signs: int
+    num_rare_kanji: int
+    num_full_japanese_letters: int
     hiragana_fraction: float
     katakana_fraction: float
     kanji_fraction: float
     japanese_fraction: float
+    full_hiragana_fraction: float
+    full_katakana_fraction: float
+    full_japanese_fraction: float
     num_sentences: int
     mean_sentence_length: float
     longest_sentence_length: int
     ellipsis_fraction: float
+    long_sentence_length: int
+    prose_sentence_length: float
+    prose_fraction: float
     duplicate_paragraph_fraction: float
     duplicate_paragraph_character_fraction: float
     duplicate_sentence_fraction: float
@@ -66,41 +103,39 @@ class Metrics:
     duplicate_8gram_fraction: float
     duplicate_9gram_fraction: float
     duplicate_10gram_fraction: float
+    repeated_5gram_fraction: float
+    repeated_6gram_fraction: float
+    repeated_7gram_fraction: float
+    repeated_8gram_fraction: float
+    repeated_9gram_fraction: float
+    repeated_10gram_fraction: float
+    ng_word_fraction: float
+    quality_score: float | None
 
 
 def metric_fields() -> list[pa.Field]:
     """The metrics as columns, in their order."""
-    kinds = {"int": pa.int64(), "float": pa.float64()}
-    return [pa.field(field.name, kinds[str(field.type)], nullable=False) for field in fields(Metrics)]
+    kinds = {"int": pa.int64(), "float": pa.float64(), "float | None": pa.float64()}
+    return [
+        pa.field(field.name, kinds[str(field.type)], nullable=str(field.type).endswith("None"))
+        for field in fields(Metrics)
+    ]
 
 
-def measure(text: str) -> Metrics:
-    """All quality metrics of a text."""
-    lines = [_SENTENCE.findall(line) for line in text.split("\n")]
-    sentences = [sentence for line in lines for sentence in line]
-    paragraph_dup, paragraph_dup_characters = _duplicates(["".join(line) for line in lines])
-    sentence_dup, sentence_dup_characters = _duplicates(sentences)
-    lengths = [len(sentence) for sentence in sentences]
-    counts = _count_letters(text)
-    num_japanese = sum(counts.values())
-    fractions = _ngram_fractions(code_points(text))
+def measure(text: str, ng_words: NgWords | None = None, quality_score: float | None = None) -> Metrics:
+    """All quality metrics of a text.
+
+    Args:
+        quality_score: what the quality classifier says of the text, handed through.
+    """
+    letters = _letter_metrics(text)
+    num_ng_letters = ng_words.count_letters(text) if ng_words else 0
     return Metrics(
-        num_letters=len(text),
-        num_japanese_letters=num_japanese,
-        **counts,
-        hiragana_fraction=_ratio(counts["num_hiragana_letters"], num_japanese),
-        katakana_fraction=_ratio(counts["num_katakana_letters"], num_japanese),
-        kanji_fraction=_ratio(counts["num_kanji_letters"], num_japanese),
-        japanese_fraction=_ratio(num_japanese, len(text)),
-        num_sentences=len(sentences),
-        mean_sentence_length=_ratio(sum(lengths), len(sentences)),
-        longest_sentence_length=max(lengths, default=0),
-        ellipsis_fraction=_ratio(sum(sentence.endswith(_ELLIPSES) for sentence in sentences), len(sentences)),
-        duplicate_paragraph_fraction=paragraph_dup,
-        duplicate_paragraph_character_fraction=paragraph_dup_characters,
-        duplicate_sentence_fraction=sentence_dup,
-        duplicate_sentence_character_fraction=sentence_dup_characters,
-        **fractions,  # type: ignore[arg-type]
+        **letters,  # type: ignore[arg-type]
+        **_sentence_metrics(text),  # type: ignore[arg-type]
+        **ngram_fractions(code_points(text)),  # type: ignore[arg-type]
+        ng_word_fraction=_ratio(num_ng_letters, letters["num_japanese_letters"]),
+        quality_score=quality_score,
     )
 
 
@@ -108,52 +143,79 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-def _count_letters(text: str) -> dict[str, int]:
-    classes = classify(text)
-    flags = {
-        "num_hiragana_letters": HIRAGANA,
-        "num_katakana_letters": KATAKANA,
-        "num_kanji_letters": KANJI,
-        "num_kuten": KUTEN,
-        "num_toten": TOTEN,
+def _letter_metrics(text: str) -> dict[str, float]:
+    num_of_classes = np.bincount(classify(text), minlength=256)
+    hiragana, katakana, kanji, kuten, toten, kana_signs, rare_kanji = (_HAS_FLAG @ num_of_classes).tolist()
+    num_japanese = hiragana + katakana + kanji + kuten + toten
+    num_full_japanese = num_japanese + kana_signs + rare_kanji
+    return {
+        "num_letters": len(text),
+        "num_japanese_letters": num_japanese,
+        "num_hiragana_letters": hiragana,
+        "num_katakana_letters": katakana,
+        "num_kanji_letters": kanji,
+        "num_kuten": kuten,
+        "num_toten": toten,
+        "num_kana_signs": kana_signs,
+        "num_rare_kanji": rare_kanji,
+        "num_full_japanese_letters": num_full_japanese,
+        "hiragana_fraction": _ratio(hiragana, num_japanese),
+        "katakana_fraction": _ratio(katakana, num_japanese),
+        "kanji_fraction": _ratio(kanji, num_japanese),
+        "japanese_fraction": _ratio(num_japanese, len(text)),
+        "full_hiragana_fraction": _ratio(hiragana, num_full_japanese),
+        "full_katakana_fraction": _ratio(katakana + kana_signs, num_full_japanese),
+        "full_japanese_fraction": _ratio(num_full_japanese, len(text)),
     }
-    return {name: int(np.count_nonzero(classes & flag)) for name, flag in flags.items()}
+
+
+def _sentence_metrics(text: str) -> dict[str, float]:
+    sentences = SENTENCE.findall(text)
+    lengths = [len(sentence) for sentence in sentences]
+    num_characters = sum(lengths)
+    prose_lengths = [len(sentence) for sentence in sentences if sentence[-1] in PROSE_ENDS]
+    mean_length = _ratio(num_characters, len(sentences))
+    num_ellipses = 0
+    if any(mark in text for mark in ELLIPSES):
+        num_ellipses = sum(sentence.strip().endswith(ELLIPSES) for sentence in sentences)
+    paragraph_fraction, paragraph_characters = _duplicates(paragraphs(text, num_characters))
+    sentence_fraction, sentence_characters = _duplicates(sentences)
+    return {
+        "num_sentences": len(sentences),
+        "mean_sentence_length": mean_length,
+        "longest_sentence_length": max(lengths, default=0),
+        "ellipsis_fraction": _ratio(num_ellipses, len(sentences)),
+        "long_sentence_length": _long_length(lengths, num_characters),
+        "prose_sentence_length": max(mean_length, _ratio(sum(prose_lengths), len(prose_lengths))),
+        "prose_fraction": _ratio(sum(prose_lengths), num_characters),
+        "duplicate_paragraph_fraction": paragraph_fraction,
+        "duplicate_paragraph_character_fraction": paragraph_characters,
+        "duplicate_sentence_fraction": sentence_fraction,
+        "duplicate_sentence_character_fraction": sentence_characters,
+    }
+
+
+def paragraphs(text: str, num_characters: int) -> list[str]:
+    """The lines of a text, each the sentences in it; `num_characters` is how many characters all of them have."""
+    num_unclaimed = len(text) - text.count("\n") - num_characters
+    return (_UNCLAIMED.sub("", text) if num_unclaimed else text).split("\n")
+
+
+def _long_length(lengths: Sequence[int], num_characters: int) -> int:
+    """The largest length such that longer sentences hold at most a tenth of the characters."""
+    num_longer = 0
+    for length in sorted(lengths, reverse=True):
+        num_longer += length
+        if 10 * num_longer > num_characters:
+            return length
+    return 0
 
 
 def _duplicates(units: Sequence[str]) -> tuple[float, float]:
     """Share of the units that occurred before, and of the characters in them."""
-    distinct = dict.fromkeys(units)
+    distinct = set(units)
     num_characters = sum(map(len, units))
     return (
         _ratio(len(units) - len(distinct), len(units)),
         _ratio(num_characters - sum(map(len, distinct)), num_characters),
     )
-
-
-def _ngram_fractions(points: np.ndarray) -> dict[str, float]:
-    fractions = {f"top_{n}gram_fraction": 0.0 for n in TOP_SIZES}
-    fractions |= {f"duplicate_{n}gram_fraction": 0.0 for n in DUPLICATE_SIZES}
-    _, letters = np.unique(points, return_inverse=True)
-    letters = letters.astype(np.int64)
-    num_letters = len(points)
-    base = int(letters.max(initial=0)) + 1
-    # `grams[i]` is the number of the (n-1)-gram that starts at `starts[i]`.
-    starts, grams = np.arange(num_letters), letters
-    for n in range(2, max(DUPLICATE_SIZES) + 1):
-        num_grams = num_letters - n + 1
-        if num_grams < 1:
-            break
-        fitting = starts < num_grams
-        starts = starts[fitting]
-        keys = grams[fitting] * base + letters[starts + n - 1]
-        _, grams, occurrences = np.unique(keys, return_inverse=True, return_counts=True)
-        if n in TOP_SIZES:
-            fractions[f"top_{n}gram_fraction"] = int(occurrences.max()) / num_grams
-        else:
-            # Positions no longer looked at hold n-grams that occur once.
-            num_distinct = num_grams - len(starts) + len(occurrences)
-            fractions[f"duplicate_{n}gram_fraction"] = int((occurrences > 1).sum()) / num_distinct
-        if n >= max(TOP_SIZES):
-            repeated = occurrences[grams] > 1
-            starts, grams = starts[repeated], grams[repeated]
-    return fractions

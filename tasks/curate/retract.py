@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from storage.artifact import MANIFEST, Manifest, read_manifest
-from storage.documents import document_schema, read_documents, write_documents
+from storage.documents import read_documents, write_documents, write_parquet
 from storage.ledger import LedgerRow, Rule, full_path, read_full, write_full
 from storage.tombstones import TOMBSTONES, Tombstones, history, read_tombstones
 from storage.uri import filesystem, join, link
-from tasks.curate.metrics import metric_fields
+from tasks.curate.output import DOCUMENTS_SCHEMA, METRICS_SCHEMA, metrics_path
 from tasks.shards import ShardRecord, finished_shard
 from tasks.stage import StagePlan
 
@@ -92,9 +92,9 @@ def retract_shard(shard: RetractShard) -> ShardRecord:
 
 
 def _without(record: ShardRecord, shard: RetractShard, taken: set[bytes]) -> ShardRecord:
-    """Write documents and ledger without what is taken down, and count again what hangs on it."""
+    """Write documents, metrics and ledger without what is taken down, and count again what hangs on it."""
     totals: Counter[str] = Counter()
-    charsets: Counter[str] = Counter()
+    charsets: Counter[str] = Counter()  # of the documents that remain
 
     def kept() -> Iterator[pa.RecordBatch]:
         for batch in read_documents(join(shard.earlier, f"documents/{shard.key}.parquet")):
@@ -110,12 +110,23 @@ def _without(record: ShardRecord, shard: RetractShard, taken: set[bytes]) -> Sha
         for row in read_full(join(shard.earlier, full_path(shard.key))):
             yield replace(row, rule=Rule.TAKEDOWN) if row.rule == Rule.KEPT and row.id in taken else row
 
+    def measured() -> Iterator[pa.RecordBatch]:
+        for batch in read_documents(join(shard.earlier, metrics_path(shard.key))):
+            rules = [
+                Rule.TAKEDOWN if rule == Rule.KEPT and id in taken else rule
+                for id, rule in zip(batch.column("id").to_pylist(), batch.column("rule").to_pylist(), strict=True)
+            ]
+            yield batch.set_column(
+                batch.schema.get_field_index("rule"), METRICS_SCHEMA.field("rule"), pa.array(rules, pa.uint8())
+            )
+
     path = f"documents/{shard.key}.parquet"
     written = {
         entry.path: entry
         for entry in (
-            write_documents(shard.out, path, kept(), document_schema(metric_fields())),
+            write_documents(shard.out, path, kept(), DOCUMENTS_SCHEMA),
             write_full(shard.out, full_path(shard.key), fates()),
+            write_parquet(shard.out, metrics_path(shard.key), measured(), METRICS_SCHEMA),
         )
     }
     label = f"dropped_{Rule.TAKEDOWN.label}"
@@ -124,4 +135,5 @@ def _without(record: ShardRecord, shard: RetractShard, taken: set[bytes]) -> Sha
     counts["dropped"] = counts["records"] - counts["kept"]
     counts[label] = record.counts.get(label, 0) + len(taken)
     files = [written.get(entry.path, entry) for entry in record.files]
-    return ShardRecord(record.key, files, counts, record.details | {"charsets": dict(sorted(charsets.items()))})
+    counted = {charset: before | {"kept": charsets[charset]} for charset, before in record.details["charsets"].items()}
+    return ShardRecord(record.key, files, counts, record.details | {"charsets": counted})

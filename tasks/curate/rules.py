@@ -1,21 +1,25 @@
 """The quality rules: metrics in, a decision out.
 
-Rules are data: each compares one metric with one threshold of the run file. They are asked in a fixed order
-and the first that fails is the reason in the ledger. The order and the thresholds are those of the Swallow
-Corpus v1 recipe (swallow-corpus `quality.py`, `apply_v1`); NO_SENTENCE is ours, for texts on which that code
-crashes.
+Rules are data: each compares one metric with one threshold of the run file. They are asked in a fixed order and the
+first that fails is the reason in the ledger. Order and comparisons are those of the Swallow Corpus v1 recipe
+(swallow-corpus `quality.py` and `ngword.py`, `apply_v1`); NO_SENTENCE is ours, for texts on which that code crashes.
+Where the recipe's metric and ours stand side by side (`quality.japanese_letters`, `ngram_duplication`, `sentences`)
+both rules are in the table, and the setting says which one is asked.
 
     decide(measure(text), QualityConfig())  # Decision(False, Rule.TOO_FEW_LETTERS, 120.0, 400.0)
 """
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from storage.ledger import Rule
 from tasks.curate.config import QualityConfig
 from tasks.curate.metrics import Metrics
+from tasks.curate.ngrams import REPEATED_SIZES, TOP_SIZES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,60 +33,93 @@ class Decision:
 
 
 KEEP = Decision(True)
+_FAILS: dict[str, Callable[[Any, Any], Any]] = {"min": operator.lt, "max": operator.gt, "below": operator.ge}
 
 
 @dataclass(frozen=True, slots=True)
 class QualityRule:
-    """Drop when `metric` is below (min) or above (max) a threshold: a `QualityConfig` field, or a number."""
+    """Drop by one metric.
+
+    Attributes:
+        bound: min: what is less than the threshold is dropped; max: what is more; below: what is as much or more.
+        threshold: a `QualityConfig` field, or a number.
+        asked_if: the `QualityConfig` field and its value under which the rule is asked; always, when None.
+    """
 
     rule: Rule
     metric: str
-    bound: Literal["min", "max"]
+    bound: Literal["min", "max", "below"]
     threshold: str | float
+    asked_if: tuple[str, str] | None = None
+
+    def is_asked(self, config: QualityConfig) -> bool:
+        return self.asked_if is None or getattr(config, self.asked_if[0]) == self.asked_if[1]
+
+    def threshold_in(self, config: QualityConfig) -> float:
+        return getattr(config, self.threshold) if isinstance(self.threshold, str) else self.threshold
+
+    def refuses(self, value: Any, config: QualityConfig) -> Any:
+        """Whether a value is dropped, or for an array of values which; False where the rule is not asked.
+
+        A value that was not measured, None or NaN, is not refused.
+        """
+        if value is None:
+            return False
+        return _FAILS[self.bound](value, self.threshold_in(config)) & self.is_asked(config)
+
+
+_SWALLOW_LETTERS, _FULL_LETTERS = ("japanese_letters", "swallow"), ("japanese_letters", "full")
+_SWALLOW_SENTENCES, _PROSE = ("sentences", "swallow"), ("sentences", "prose")
+_DISTINCT, _OCCURRENCES = ("ngram_duplication", "distinct"), ("ngram_duplication", "occurrences")
+
+
+def _max_rule(rule: Rule, metric: str, asked_if: tuple[str, str] | None = None) -> QualityRule:
+    """A metric that has a threshold of its own name."""
+    return QualityRule(rule, metric, "max", f"max_{metric}", asked_if)
 
 
 QUALITY_RULES = (
     QualityRule(Rule.TOO_FEW_LETTERS, "num_letters", "min", "min_letters"),
-    QualityRule(Rule.TOO_FEW_JAPANESE_LETTERS, "num_japanese_letters", "min", "min_japanese_letters"),
+    QualityRule(Rule.TOO_FEW_JAPANESE_LETTERS, "num_japanese_letters", "min", "min_japanese_letters", _SWALLOW_LETTERS),
+    QualityRule(
+        Rule.TOO_FEW_JAPANESE_LETTERS, "num_full_japanese_letters", "min", "min_japanese_letters", _FULL_LETTERS
+    ),
     QualityRule(Rule.NO_SENTENCE, "num_sentences", "min", 1),
-    QualityRule(Rule.DUPLICATE_PARAGRAPHS, "duplicate_paragraph_fraction", "max", "max_duplicate_paragraph_fraction"),
+    _max_rule(Rule.DUPLICATE_PARAGRAPHS, "duplicate_paragraph_fraction"),
+    _max_rule(Rule.DUPLICATE_PARAGRAPH_CHARACTERS, "duplicate_paragraph_character_fraction"),
+    _max_rule(Rule.DUPLICATE_SENTENCES, "duplicate_sentence_fraction"),
+    _max_rule(Rule.DUPLICATE_SENTENCE_CHARACTERS, "duplicate_sentence_character_fraction"),
+    *(_max_rule(Rule[f"TOP_{n}GRAM"], f"top_{n}gram_fraction") for n in TOP_SIZES),
+    *(_max_rule(Rule[f"DUPLICATE_{n}GRAMS"], f"duplicate_{n}gram_fraction", _DISTINCT) for n in REPEATED_SIZES),
+    *(_max_rule(Rule[f"DUPLICATE_{n}GRAMS"], f"repeated_{n}gram_fraction", _OCCURRENCES) for n in REPEATED_SIZES),
+    QualityRule(Rule.TOO_LITTLE_HIRAGANA, "hiragana_fraction", "min", "min_hiragana_ratio", _SWALLOW_LETTERS),
+    QualityRule(Rule.TOO_LITTLE_HIRAGANA, "full_hiragana_fraction", "min", "min_hiragana_ratio", _FULL_LETTERS),
+    QualityRule(Rule.TOO_MUCH_KATAKANA, "katakana_fraction", "max", "max_katakana_ratio", _SWALLOW_LETTERS),
+    QualityRule(Rule.TOO_MUCH_KATAKANA, "full_katakana_fraction", "max", "max_katakana_ratio", _FULL_LETTERS),
+    QualityRule(Rule.TOO_LITTLE_JAPANESE, "japanese_fraction", "min", "min_japanese_ratio", _SWALLOW_LETTERS),
+    QualityRule(Rule.TOO_LITTLE_JAPANESE, "full_japanese_fraction", "min", "min_japanese_ratio", _FULL_LETTERS),
+    QualityRule(Rule.TOO_LITTLE_PROSE, "prose_fraction", "min", "min_prose_ratio", _PROSE),
     QualityRule(
-        Rule.DUPLICATE_PARAGRAPH_CHARACTERS,
-        "duplicate_paragraph_character_fraction",
-        "max",
-        "max_duplicate_paragraph_character_fraction",
+        Rule.SENTENCES_TOO_SHORT, "mean_sentence_length", "min", "min_mean_sentence_length", _SWALLOW_SENTENCES
     ),
-    QualityRule(Rule.DUPLICATE_SENTENCES, "duplicate_sentence_fraction", "max", "max_duplicate_sentence_fraction"),
-    QualityRule(
-        Rule.DUPLICATE_SENTENCE_CHARACTERS,
-        "duplicate_sentence_character_fraction",
-        "max",
-        "max_duplicate_sentence_character_fraction",
-    ),
-    QualityRule(Rule.TOP_2GRAM, "top_2gram_fraction", "max", "max_top_2gram_fraction"),
-    QualityRule(Rule.TOP_3GRAM, "top_3gram_fraction", "max", "max_top_3gram_fraction"),
-    QualityRule(Rule.TOP_4GRAM, "top_4gram_fraction", "max", "max_top_4gram_fraction"),
-    QualityRule(Rule.DUPLICATE_5GRAMS, "duplicate_5gram_fraction", "max", "max_duplicate_5gram_fraction"),
-    QualityRule(Rule.DUPLICATE_6GRAMS, "duplicate_6gram_fraction", "max", "max_duplicate_6gram_fraction"),
-    QualityRule(Rule.DUPLICATE_7GRAMS, "duplicate_7gram_fraction", "max", "max_duplicate_7gram_fraction"),
-    QualityRule(Rule.DUPLICATE_8GRAMS, "duplicate_8gram_fraction", "max", "max_duplicate_8gram_fraction"),
-    QualityRule(Rule.DUPLICATE_9GRAMS, "duplicate_9gram_fraction", "max", "max_duplicate_9gram_fraction"),
-    QualityRule(Rule.DUPLICATE_10GRAMS, "duplicate_10gram_fraction", "max", "max_duplicate_10gram_fraction"),
-    QualityRule(Rule.TOO_LITTLE_HIRAGANA, "hiragana_fraction", "min", "min_hiragana_ratio"),
-    QualityRule(Rule.TOO_MUCH_KATAKANA, "katakana_fraction", "max", "max_katakana_ratio"),
-    QualityRule(Rule.TOO_LITTLE_JAPANESE, "japanese_fraction", "min", "min_japanese_ratio"),
-    QualityRule(Rule.SENTENCES_TOO_SHORT, "mean_sentence_length", "min", "min_mean_sentence_length"),
+    QualityRule(Rule.SENTENCES_TOO_SHORT, "prose_sentence_length", "min", "min_mean_sentence_length", _PROSE),
     QualityRule(Rule.SENTENCES_TOO_LONG, "mean_sentence_length", "max", "max_mean_sentence_length"),
-    QualityRule(Rule.SENTENCE_TOO_LONG, "longest_sentence_length", "max", "max_sentence_length"),
+    QualityRule(Rule.SENTENCE_TOO_LONG, "longest_sentence_length", "max", "max_sentence_length", _SWALLOW_SENTENCES),
+    QualityRule(Rule.SENTENCE_TOO_LONG, "long_sentence_length", "max", "max_sentence_length", _PROSE),
     QualityRule(Rule.TOO_MANY_ELLIPSES, "ellipsis_fraction", "max", "max_ellipsis_ratio"),
+    QualityRule(Rule.NG_WORDS, "ng_word_fraction", "below", "max_ng_word_ratio"),
+    QualityRule(Rule.LOW_QUALITY_SCORE, "quality_score", "min", "min_quality_score"),
 )
 
 
 def decide(metrics: Metrics, config: QualityConfig) -> Decision:
     """The first rule that a document fails, else keep."""
+    return next(failures(metrics, config), KEEP)
+
+
+def failures(metrics: Metrics, config: QualityConfig) -> Iterator[Decision]:
+    """Every rule that a document fails, in order."""
     for rule in QUALITY_RULES:
         value = getattr(metrics, rule.metric)
-        threshold = getattr(config, rule.threshold) if isinstance(rule.threshold, str) else rule.threshold
-        if value < threshold if rule.bound == "min" else value > threshold:
-            return Decision(False, rule.rule, float(value), float(threshold))
-    return KEEP
+        if rule.refuses(value, config):
+            yield Decision(False, rule.rule, float(value), float(rule.threshold_in(config)))

@@ -16,6 +16,7 @@ def curate(plan: StagePlan, config: CurateConfig, executor: ExecutorConfig) -> S
     from storage.tombstones import TOMBSTONES, tombstones_of
     from tasks.curate.curate import curate as curate_warcs
     from tasks.curate.retract import find_earlier
+    from tasks.curate.reuse import find_curated
 
     def work(out: str) -> Outcome:
         return curate_warcs(
@@ -25,6 +26,7 @@ def curate(plan: StagePlan, config: CurateConfig, executor: ExecutorConfig) -> S
             progress=shard_progress("curate", "WARC files", ("records", "documents")),
             tombstones=tombstones_of(plan.uri, plan.inputs.get(TOMBSTONES)),
             earlier=None if plan.force else find_earlier(plan),
+            curated=None if plan.force else find_curated(plan, config),
         )
 
     return execute(plan, work)

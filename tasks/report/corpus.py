@@ -26,8 +26,10 @@ RULES: dict[Rule, str] = {
     Rule.NO_JAPANESE_BYTES: "no sign of Japanese in the raw bytes",
     Rule.UNDECODABLE: "no charset decodes it",
     Rule.EXTRACTION_FAILED: "main text could not be extracted",
-    Rule.EXTRACTION_TIMEOUT: "extraction took longer than max_page_seconds",
+    Rule.EXTRACTION_TIMEOUT: "extraction took more CPU time than max_page_seconds",
     Rule.EMPTY_TEXT: "no main text on the page",
+    Rule.EXTRACTION_MEMORY: "extraction took more memory than max_page_memory_mib",
+    Rule.MOJIBAKE: "characters of a wrong charset, in the page itself",
     Rule.NOT_JAPANESE: "language decision: not Japanese",
     Rule.TOO_FEW_LETTERS: "fewer letters than min_letters",
     Rule.TOO_FEW_JAPANESE_LETTERS: "fewer Japanese letters than min_japanese_letters",
@@ -48,12 +50,18 @@ RULES: dict[Rule, str] = {
     Rule.TOO_LITTLE_HIRAGANA: "too little hiragana",
     Rule.TOO_MUCH_KATAKANA: "too much katakana",
     Rule.TOO_LITTLE_JAPANESE: "too few of its letters are Japanese",
+    Rule.TOO_LITTLE_PROSE: "too little of it ends as sentences do: a list or a menu",
     Rule.SENTENCES_TOO_SHORT: "sentences too short on average",
     Rule.SENTENCES_TOO_LONG: "sentences too long on average",
     Rule.SENTENCE_TOO_LONG: "a sentence that is too long",
     Rule.TOO_MANY_ELLIPSES: "too many sentences end in an ellipsis",
+    Rule.NG_WORDS: "too many of its letters are in words of the NG list",
+    Rule.LOW_QUALITY_SCORE: "the quality classifier's score is too low",
     Rule.EXACT_DUPLICATE: "the same text as a document that is kept",
     Rule.NEAR_DUPLICATE: "nearly the same text as another document of its cluster",
+    Rule.BLOCKED_HOST: "its host is on a list",
+    Rule.EMPTIED: "nothing left without boilerplate and footer",
+    Rule.CONTAMINATED: "holds an item of a benchmark",
     Rule.TAKEDOWN: "its page or host was taken down",
 }
 
@@ -74,6 +82,7 @@ STEPS = (
     Step("language", "in Japanese", range(20, 30)),
     Step("quality", "that pass the quality rules", range(30, 80)),
 )
+REFINING = (Rule.BLOCKED_HOST, Rule.EMPTIED, Rule.CONTAMINATED)  # deduplicate drops these among its survivors
 TAKEN_DOWN = Step("taken down", "that are not taken down", range(90, 100))
 COPIES = Step("copy", "after deduplication: the corpus", range(80, 90))
 OTHER = Step("other", "after other reasons", range(0))
@@ -100,7 +109,8 @@ def funnel(made: RunArtifacts) -> dict[str, Any]:
         Rule.EXACT_DUPLICATE.label: copies.get("exact_duplicates"),
         Rule.NEAR_DUPLICATE.label: copies.get("near_duplicates"),
     }
-    by_copy = {name: n for name, n in found.items() if n is not None}
+    refined = {rule.label: copies.get(f"dropped_{rule.label}") for rule in REFINING}
+    by_copy = {name: n for name, n in found.items() if n is not None} | {name: n for name, n in refined.items() if n}
     rules += _rules(by_copy, read)
     checks.append(
         _check("deduplicate", copies.get("documents"), copies.get("kept"), copies.get("dropped"), sum(by_copy.values()))
@@ -111,7 +121,7 @@ def funnel(made: RunArtifacts) -> dict[str, Any]:
         "steps": steps,
         "rules": rules,
         "checks": checks,
-        "charsets": _ranked(made.detail("curate", "charsets")),
+        "charsets": [{"name": name, **counted} for name, counted in (made.detail("curate", "charsets") or {}).items()],
     }
 
 
@@ -177,12 +187,6 @@ def _check(stage: str, read: int | None, kept: int | None, dropped: int | None, 
     """kept + dropped = read, and the rules' counts add up to dropped; `holds` is None where a count is missing."""
     holds = None if None in (read, kept, dropped) else (kept or 0) + (dropped or 0) == read and by_rule == dropped
     return {"stage": stage, "read": read, "kept": kept, "dropped": dropped, "by_rule": by_rule, "holds": holds}
-
-
-def _ranked(counts: Any) -> list[dict[str, Any]]:
-    """Name and count, the largest first."""
-    pairs = sorted((counts or {}).items(), key=lambda pair: (-pair[1], pair[0]))
-    return [{"name": name, "count": number} for name, number in pairs]
 
 
 def _share(part: int | None, whole: int | None) -> float | None:

@@ -32,7 +32,8 @@ PER_RULE = 3
 NUM_KEPT = 4
 EXCERPT_CHARACTERS = 160
 _MEASURED = ["id", "url", "rule", "value", "threshold"]
-_COPY = ["id", "url", "rule", "survivor_id"]
+_DECIDED = [*_MEASURED, "survivor_id"]
+_COPIES = (Rule.EXACT_DUPLICATE, Rule.NEAR_DUPLICATE)
 _SHOWN = ["id", "url", "charset", "language_score", "num_characters", "text"]
 
 Row = Mapping[str, Any]
@@ -60,9 +61,10 @@ def draw(made: RunArtifacts) -> Drawn:
     refused = (row for shard in chosen for row in _refused(made, shard))
     measured = (row for shard in chosen for row in _ledger_rows(made, "curate", shard, _MEASURED))
     copies = _shards(made, "deduplicate")[:MAX_SHARDS]
-    copied = (row for shard in copies for row in _ledger_rows(made, "deduplicate", shard, _COPY))
-    dropped = {**_smallest_by_rule(refused), **_smallest_by_rule(measured)}
-    return Drawn(dropped, _smallest_by_rule(copied), len(chosen), len(shards))
+    decided = (row for shard in copies for row in _ledger_rows(made, "deduplicate", shard, _DECIDED))
+    dropped = {**_smallest_by_rule(refused), **_smallest_by_rule(measured), **_smallest_by_rule(decided)}
+    copied = {rule: dropped.pop(rule) for rule in _COPIES if rule in dropped}
+    return Drawn(dropped, copied, len(chosen), len(shards))
 
 
 def samples(made: RunArtifacts, drawn: Drawn, places: Mapping[bytes, str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from flows.config import ConfigError, RunConfig, dump_run, load_run
+from tasks.refine.config import RefineConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIMAL = """\
@@ -137,6 +138,7 @@ def test_the_deployments_hold_the_run_file_they_name() -> None:
     assert {deployment["name"] for deployment in deployed["deployments"]} == {
         "pipeline",
         "corpus",
+        "crawls",
         "tokenizer",
         "dataset",
         "training",
@@ -144,3 +146,16 @@ def test_the_deployments_hold_the_run_file_they_name() -> None:
     }
     for deployment in deployed["deployments"]:
         assert RunConfig.model_validate(deployment["parameters"]["run"]) == named
+
+
+def test_refinement_follows_the_profile_of_curation_unless_told_otherwise(tmp_path: Path) -> None:
+    def refine_of(*overrides: str) -> RefineConfig:
+        run = load_run(write(tmp_path, MINIMAL), overrides)
+        assert load_run(write(tmp_path, dump_run(run))) == run
+        return run.refine
+
+    assert refine_of() == RefineConfig()
+    assert refine_of("curate.profile=swallow-v1") == RefineConfig(profile="swallow-v1")
+    mixed = refine_of("curate.profile=swallow-v1", "refine.boilerplate.enabled=true")
+    assert (mixed.profile, mixed.boilerplate.enabled, mixed.pii.email) == ("swallow-v1", True, False)
+    assert refine_of("curate.profile=swallow-v1", "refine.profile=hibari") == RefineConfig()

@@ -16,7 +16,8 @@ from flows.demo_inputs import (
     write_english,
     write_warcs,
 )
-from tasks.curate.warc import WarcReader, list_warcs
+from tasks.curate.sources import list_warcs
+from tasks.curate.warc import WarcReader
 from tests.flows.pages import english, html, japanese
 
 

@@ -69,6 +69,9 @@ def after(stage: str) -> set[str]:
     [
         ({"curate.quality": {"min_letters": 300}}, after("curate")),
         ({"deduplicate": {"bands": 14}}, after("deduplicate")),
+        ({"refine": {"boilerplate": {"min_share": 0.5}}}, after("deduplicate")),
+        ({"refine": {"footer": {"files": []}}}, after("deduplicate")),
+        ({"refine": {"profile": "hibari"}}, set()),
         ({"expand.min_count": 9}, after("expand")),
         ({"binarize": {"validation_ratio": 0.2}}, after("binarize")),
         ({"mix.train_tokens": 2_000_000}, after("mix")),
@@ -111,6 +114,42 @@ def test_an_input_that_changes_in_place_is_noticed_and_one_that_moves_is_not(
     (tmp_path / "moved" / "en.jsonl").write_text('{"text": "The lark is silent."}\n')
     assert plan_of(values).binarize.fingerprint != before.binarize.fingerprint
     assert plan_of(values).expand.fingerprint == before.expand.fingerprint
+
+
+def test_what_a_list_holds_is_an_input_and_where_it_lies_is_not(values: dict[str, Any], tmp_path: Path) -> None:
+    def plan_with(folder: str) -> StagePlan:
+        quiz = {"name": "quiz", "files": [f"{tmp_path}/{folder}/quiz.txt"]}
+        hosts = {"files": ["builtin", f"{tmp_path}/{folder}/hosts"]}
+        return plan_of(values, {"refine": {"hosts": hosts, "decontamination": {"benchmarks": [quiz]}}}).deduplicate
+
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "hosts").write_text("karuta.example\n")
+        (tmp_path / folder / "quiz.txt").write_text("雲雀はどこに巣を作るか。\n")
+    before = plan_with("here")
+    assert set(before.inputs) == {"curate", "blocked hosts", "footer keywords", "benchmark quiz"}
+    assert str(tmp_path) not in str(before.literals)
+    assert plan_with("there").fingerprint == before.fingerprint
+    (tmp_path / "there" / "hosts").write_text("sugoroku.example\n")
+    assert plan_with("there").inputs["blocked hosts"] != before.inputs["blocked hosts"]
+    with pytest.raises(ConfigError, match=r"refine\.hosts\.files: nothing found at .*nowhere/hosts"):
+        plan_with("nowhere")
+
+
+def test_what_a_list_of_ng_words_holds_is_an_input(values: dict[str, Any], tmp_path: Path) -> None:
+    def plan_with(*files: str) -> StagePlan:
+        return plan_of(values, {"curate": values["curate"] | {"quality": {"ng_words": {"files": list(files)}}}}).curate
+
+    (tmp_path / "here.txt").write_text("雲雀\n")
+    (tmp_path / "there.txt").write_text("雲雀\n")
+    before = plan_with("builtin", f"{tmp_path}/here.txt")
+    assert "NG words" in before.inputs
+    assert str(tmp_path) not in str(before.literals)
+    assert plan_with("builtin", f"{tmp_path}/there.txt").fingerprint == before.fingerprint
+    assert plan_with("builtin").inputs["NG words"] != before.inputs["NG words"]
+    assert "NG words" not in plan_with().inputs
+    with pytest.raises(ConfigError, match=r"curate\.quality\.ng_words.*nowhere\.txt"):
+        plan_with("nowhere.txt")
 
 
 def test_all_missing_inputs_are_reported_at_once(values: dict[str, Any], tmp_path: Path) -> None:

@@ -244,11 +244,11 @@ def test_taking_pages_out_gives_what_curating_all_gives(there: Path, caplog: pyt
     taken_down(there)
     with caplog.at_level("INFO"):
         record = call(curate, make_plan(run).curate, run.curate, run.executor)
-    assert "instead of reading 2 WARC files" in caplog.text
+    assert "taking 2 of 2 shards over" in caplog.text
     caplog.clear()
     with caplog.at_level("INFO"):
         forced = call(curate, make_plan(run, Selection(force=("curate",))).curate, run.curate, run.executor)
-    assert "instead of reading" not in caplog.text
+    assert "shards over from earlier" not in caplog.text
     assert (forced.content_digest, forced.counts, forced.details) == (
         record.content_digest,
         record.counts,

@@ -194,6 +194,7 @@ def test_schedules_are_in_japanese_time_and_off(up: Up) -> None:
     }
     assert schedules == {
         "corpus": ("0 3 1 * *", "Asia/Tokyo", False),
+        "crawls": ("0 4 5 * *", "Asia/Tokyo", False),
         "evaluation": ("0 2 * * *", "Asia/Tokyo", False),
     }
 
@@ -275,9 +276,12 @@ def test_a_run_file_takes_the_place_of_the_run_in_prefect_yaml(run_file: Path) -
 
 @pytest.mark.parametrize(
     ("schedules", "expected"),
-    [(None, {"corpus": True, "evaluation": False}), (True, dict.fromkeys(["corpus", "evaluation"], True)),
-     (False, dict.fromkeys(["corpus", "evaluation"], False))],
-)  # fmt: skip
+    [
+        (None, {"corpus": True, "crawls": False, "evaluation": False}),
+        (True, dict.fromkeys(["corpus", "crawls", "evaluation"], True)),
+        (False, dict.fromkeys(["corpus", "crawls", "evaluation"], False)),
+    ],
+)
 def test_a_schedule_stays_as_it_is_unless_told(schedules: bool | None, expected: dict[str, bool]) -> None:
     spec = Wanted(schedules=schedules).spec({("corpus", "monthly")})
     found = {
@@ -287,12 +291,13 @@ def test_a_schedule_stays_as_it_is_unless_told(schedules: bool | None, expected:
 
 
 def test_runs_of_every_flow_of_ours_can_be_found_dead() -> None:
+    import flows.crawls
     import flows.evaluation
     import flows.pipeline
     import flows.sweep
 
-    ours = {flows.pipeline.pipeline.name, flows.evaluation.evaluation.name, flows.sweep.sweep_variants.name}
-    assert set(FLOWS) == ours
+    deployed = (flows.pipeline.pipeline, flows.evaluation.evaluation, flows.sweep.sweep_variants, flows.crawls.crawls)
+    assert set(FLOWS) == {flow.name for flow in deployed}
 
 
 def test_a_port_of_another_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,12 +31,18 @@ def test_numbers_on_disk_stay_what_they_are() -> None:
         "EXTRACTION_FAILED": 8,
         "EXTRACTION_TIMEOUT": 9,
         "EMPTY_TEXT": 10,
+        "EXTRACTION_MEMORY": 11,
+        "MOJIBAKE": 12,
         "NOT_JAPANESE": 20,
         "EXACT_DUPLICATE": 80,
         "NEAR_DUPLICATE": 81,
+        "BLOCKED_HOST": 82,
+        "EMPTIED": 83,
+        "CONTAMINATED": 84,
         "TAKEDOWN": 90,
     }
     assert (Rule.TOO_FEW_LETTERS, Rule.DUPLICATE_5GRAMS, Rule.TOO_MANY_ELLIPSES) == (30, 40, 52)
+    assert (Rule.NG_WORDS, Rule.LOW_QUALITY_SCORE) == (53, 54)
     assert max(Rule) < 256
 
 
@@ -44,7 +50,8 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     compact = [(0, Rule.TORN_MEMBER), (2**40, Rule.NOT_HTML)]
     full = [
         LedgerRow(b"a" * 16, "https://example.jp/", "curate", Rule.KEPT, lines_removed=2, characters_removed=31),
-        LedgerRow(b"b" * 16, None, "curate", Rule.TOO_FEW_LETTERS, 120.0, 400.0, offset=354),
+        LedgerRow(b"b" * 16, None, "curate", Rule.TOO_FEW_LETTERS, 120.0, 400.0, offset=354, charset="cp932"),
+        LedgerRow(b"f" * 16, None, "curate", Rule.MOJIBAKE, offset=400, charset="utf-8", num_replaced=17),
         LedgerRow(b"c" * 16, "u", "deduplicate", Rule.NEAR_DUPLICATE, 0.93, 0.8, b"d" * 16, b"e" * 16),
     ]
     write_compact(str(tmp_path), compact_path("x"), compact)

@@ -17,7 +17,7 @@ from storage.uri import write_bytes
 from tasks.curate.config import CurateConfig
 from tasks.curate.curate import WarcShard, curate_warc
 from tasks.curate.retract import RetractShard, find_earlier, retract_shard
-from tasks.curate.warc import list_warcs
+from tasks.curate.sources import list_warcs
 from tasks.shards import ShardRecord
 from tasks.stage import StagePlan
 from tests.tasks.curate.test_curate import EXPECTED
@@ -35,7 +35,8 @@ def warc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def curated(warc: Path, out: Path, *patterns: str) -> ShardRecord:
     """Curate under tombstones, and leave the shard's record as the stage does."""
     (source,) = list_warcs([str(warc)])
-    found = curate_warc(WarcShard(source, CurateConfig(sources=[str(warc)]), str(out), Tombstones.of(patterns)))
+    config = CurateConfig(sources=[str(warc)])
+    found = curate_warc(WarcShard(source, config, str(out), tombstones=Tombstones.of(patterns)))
     write_bytes(f"{out}/_shards/x.json", json.dumps(asdict(found)).encode())
     return found
 

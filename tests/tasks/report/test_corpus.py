@@ -52,6 +52,17 @@ def test_it_is_said_whether_the_counts_add_up(tmp_path: Path) -> None:
     assert [check["holds"] for check in funnel(read(tmp_path / "d", {}))["checks"]] == [None, True]
 
 
+def test_what_refinement_dropped_is_among_what_deduplicate_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refined = {"dropped_blocked_host": 2, "dropped_emptied": 1, "dropped_contaminated": 0}
+    fewer = {"kept": DEDUPLICATE["kept"] - 3, "dropped": DEDUPLICATE["dropped"] + 3}
+    monkeypatch.setattr(f"{__name__}.DEDUPLICATE", DEDUPLICATE | refined | fewer)
+    facts = funnel(read(tmp_path))
+    assert facts["checks"][1]["holds"] is True
+    assert [(rule["rule"], rule["dropped"]) for rule in facts["rules"][-2:]] == [("blocked_host", 2), ("emptied", 1)]
+
+
 def test_a_rule_that_the_page_does_not_know_still_counts(tmp_path: Path) -> None:
     counts = {**CURATE, "dropped_from_the_future": 10, "dropped": 18_071, "records": 19_275}
     facts = funnel(read(tmp_path, counts))

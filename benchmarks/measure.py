@@ -1,0 +1,101 @@
+"""Measuring a command: CPU seconds, wall seconds and memory of the process and all it started.
+
+CPU time is what the kernel counted for the process and every descendant that was waited for, start-up and imports
+included. Memory is sampled: the resident set of the whole tree, and of the largest process in it.
+
+    used = measured([sys.executable, "-m", "benchmarks.curate", "--job", job])
+    used.cpu_s, used.peak_mib, used.output
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_INTERVAL_S = 0.1
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a command took; `output` is what it wrote to standard output."""
+
+    cpu_s: float
+    wall_s: float
+    peak_mib: float
+    largest_mib: float
+    output: str
+
+
+def measured(command: Sequence[str], folder: Path | None = None) -> Used:
+    """Run a command to its end.
+
+    Raises:
+        RuntimeError: it failed; with the end of what it said.
+    """
+    start = time.monotonic()
+    child = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    watch = _Watch(child.pid)
+    said: list[str] = []
+    assert child.stdout is not None
+    assert child.stderr is not None
+    complaints = threading.Thread(target=lambda stream: said.append(stream.read()), args=(child.stderr,))
+    complaints.start()
+    output = child.stdout.read()
+    complaints.join()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    wall_s = time.monotonic() - start
+    watch.stop()
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(command)[:300]} ended with {child.returncode}:\n{said[0][-2000:]}")
+    return Used(usage.ru_utime + usage.ru_stime, wall_s, watch.peak / _MIB, watch.largest / _MIB, output)
+
+
+class _Watch(threading.Thread):
+    """Samples the memory of a process and its descendants until stopped."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid = pid
+        self.peak = self.largest = 0
+        self._ended = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._ended.wait(_INTERVAL_S):
+            sizes = [_resident(pid) for pid in _descendants(self.pid)]
+            self.peak = max(self.peak, sum(sizes))
+            self.largest = max(self.largest, *sizes, 0)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+def _descendants(pid: int) -> list[int]:
+    """The process and all below it."""
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        try:
+            for thread in os.listdir(f"/proc/{found[-1]}/task"):
+                children = Path(f"/proc/{found[-1]}/task/{thread}/children").read_text()
+                waiting += map(int, children.split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+    return found
+
+
+def _resident(pid: int) -> int:
+    """Bytes of a process in memory; what it shares with its parent counts for both."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

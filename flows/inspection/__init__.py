@@ -1,0 +1,1 @@
+"""`hibari inspect`: what became of the pages of a crawl, one page's whole story, and what other thresholds would do."""
