@@ -180,7 +180,10 @@ def _command(name: str, workers: int, warcs: list[str], out: Path, options: argp
         write_nanigo_model(folder / "nanigo.ja.model.gz")
         return [sys.executable, str(PEERS / "swallow_corpus.py"), str(options.swallow_corpus), str(folder), *warcs]
     if name == "datatrove":
-        return [options.datatrove_python, str(PEERS / "datatrove_pipeline.py"), str(out), str(LID_MODEL), *warcs]
+        folder = Path(tempfile.mkdtemp(dir=out.parent))  # it reads all of a folder
+        for path in warcs:
+            (folder / Path(path).name).symlink_to(Path(path).resolve())
+        return [options.datatrove_python, str(PEERS / "datatrove_pipeline.py"), str(out), str(LID_MODEL), str(folder)]
     command = [sys.executable, "-m", "benchmarks.curate", "--job", name, "--workers", str(workers)]
     return [*command, "--out", str(out), "--warcs", *warcs]
 

@@ -1,6 +1,6 @@
 """datatrove's nearest pipeline over WARC files: read, extract by trafilatura, filter by language and repetition.
 
-    python datatrove_pipeline.py OUT LID_MODEL WARC...
+    python datatrove_pipeline.py OUT LID_MODEL FOLDER
 
 The filters are FineWeb's, with the Japanese word tokenizer; rules made for English words (stop words, word lengths,
 share of alphabetic words) are off. LID_MODEL is lid.176.bin or .ftz, which datatrove would download.
@@ -24,12 +24,10 @@ from datatrove.utils.lid import FT176LID
 from fasttext.FastText import _FastText
 
 
-def main(out: str, lid_model: str, warcs: list[str]) -> None:
+def main(out: str, lid_model: str, folder: str) -> None:
     """Run the pipeline; one JSON line with the counts."""
     loaded = _FastText(lid_model)
     FT176LID.model = property(lambda self: loaded)
-    folder = Path(warcs[0]).parent
-    assert all(Path(warc).parent == folder for warc in warcs)
     read = 0
 
     def count(documents: Iterator[Any], rank: int = 0, world_size: int = 1) -> Iterator[Any]:
@@ -46,7 +44,7 @@ def main(out: str, lid_model: str, warcs: list[str]) -> None:
         min_stop_words=None,
     )
     steps = [
-        WarcReader(str(folder), glob_pattern="*.warc.gz"),
+        WarcReader(folder, glob_pattern="*.warc.gz"),
         count,
         Trafilatura(favour_precision=True),
         LanguageFilter(languages=["ja"]),
@@ -65,4 +63,4 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(*sys.argv[1:])
