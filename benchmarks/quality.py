@@ -30,11 +30,12 @@ import numpy as np
 
 from tasks.curate import metrics as quality_metrics
 from tasks.curate.characters import code_points
-from tasks.curate.config import CurateConfig, QualityConfig
+from tasks.curate.config import CurateConfig
 from tasks.curate.metrics import Metrics, measure
 from tasks.curate.ngrams import REPEATED_SIZES, ngram_fractions
 from tasks.curate.ngwords import NgWords, load_ng_words
 from tasks.curate.page import Examiner
+from tasks.curate.quality_config import QualityConfig
 from tasks.curate.rules import decide
 from tasks.curate.warc import WarcReader
 

@@ -20,9 +20,9 @@ from flows.inspection.copies import similarity
 from flows.inspection.find import ID_BYTES, LEDGERS, Record, documents, locate, rows_by_id, rows_where
 from flows.inspection.run import Again, OpenedRun, Rereader, over_shards
 from storage.ledger import LedgerRow, Rule
-from tasks.curate.config import QualityConfig
 from tasks.curate.headers import RecordHead, heads_at
 from tasks.curate.output import metrics_path
+from tasks.curate.quality_config import QualityConfig
 from tasks.curate.rules import QUALITY_RULES, QualityRule
 from tasks.report.corpus import RULES
 from tasks.report.formats import asked, significant

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.uri import read_bytes
-from tasks.curate.config import NgWordsConfig
+from tasks.curate.quality_config import NgWordsConfig
 
 if TYPE_CHECKING:
     from ahocorasick_rs import AhoCorasick

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tasks.curate.config import CurateConfig, QualityConfig
+from tasks.curate.config import CurateConfig
+from tasks.curate.quality_config import QualityConfig
 from tasks.curate.rules import QUALITY_RULES
 
 MIN_SCORE = "language.min_score"

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from storage.ledger import Rule
-from tasks.curate.config import QualityConfig
 from tasks.curate.metrics import Metrics
 from tasks.curate.ngrams import REPEATED_SIZES, TOP_SIZES
+from tasks.curate.quality_config import QualityConfig
 
 
 @dataclass(frozen=True, slots=True)

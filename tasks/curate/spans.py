@@ -24,9 +24,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from storage.ledger import Rule
-from tasks.curate.config import QualityConfig
 from tasks.curate.metrics import ELLIPSES, PROSE_ENDS, SENTENCE
 from tasks.curate.ngwords import load_ng_words
+from tasks.curate.quality_config import QualityConfig
 
 Span = tuple[int, int]
 _LINE = re.compile(r"[^\n]+")

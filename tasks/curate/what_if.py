@@ -29,8 +29,9 @@ import xxhash
 from storage.documents import read_documents
 from storage.ledger import Rule
 from storage.tombstones import Tombstones
-from tasks.curate.config import CurateConfig, QualityConfig
+from tasks.curate.config import CurateConfig
 from tasks.curate.page import host_of
+from tasks.curate.quality_config import QualityConfig
 from tasks.curate.rules import QUALITY_RULES
 
 NUM_RULES = 256  # a rule is a byte

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.curate.config import NgWordsConfig
 from tasks.curate.ngwords import BUILTIN, NgWords, load_ng_words, ng_word_uris, read_words
+from tasks.curate.quality_config import NgWordsConfig
 from tests.tasks.curate.warc_files import JAPANESE
 
 

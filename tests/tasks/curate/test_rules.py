@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from storage.ledger import Rule
-from tasks.curate.config import CurateConfig, QualityConfig
+from tasks.curate.config import CurateConfig
 from tasks.curate.metrics import Metrics, measure
 from tasks.curate.ngwords import NgWords
+from tasks.curate.quality_config import QualityConfig
 from tasks.curate.rules import QUALITY_RULES, QualityRule, decide, failures
 from tests.tasks.curate.made_up_texts import NG_WORD, families, letters, repeated_ngrams, sentences, take
 from tests.tasks.curate.warc_files import JAPANESE

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from storage.ledger import Rule
-from tasks.curate.config import NgWordsConfig, QualityConfig
 from tasks.curate.metrics import measure
+from tasks.curate.quality_config import NgWordsConfig, QualityConfig
 from tasks.curate.rules import QUALITY_RULES
 from tasks.curate.spans import offending_spans
 from tests.tasks.curate.warc_files import JAPANESE

@@ -14,10 +14,11 @@ import pytest
 from storage.documents import document_id, write_parquet
 from storage.ledger import LedgerRow, Rule, write_full
 from storage.tombstones import Tombstones
-from tasks.curate.config import CurateConfig, QualityConfig
+from tasks.curate.config import CurateConfig
 from tasks.curate.metrics import Metrics
 from tasks.curate.output import METRICS, METRICS_SCHEMA
 from tasks.curate.proposal import propose
+from tasks.curate.quality_config import QualityConfig
 from tasks.curate.rules import QUALITY_RULES, decide
 from tasks.curate.what_if import Trial, count_let_in, decided_by, refusals, try_config
 
