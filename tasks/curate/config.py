@@ -1,7 +1,6 @@
-"""The `curate` section of a run file.
+"""The `curate` section of a run file, but for its quality rules (`quality_config.py`).
 
-Every threshold has the value of the Swallow Corpus v1 recipe (Okazaki et al., COLM 2024; the released
-`swallow-corpus` code, `quality.py` `apply_v1`) unless its description names another source.
+Values are those of the Swallow Corpus v1 recipe (Okazaki et al., COLM 2024) where a description says so, else ours.
 
     CurateConfig(sources=["warc/*.warc.gz"], quality={"min_letters": 200})
 """
