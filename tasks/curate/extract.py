@@ -110,7 +110,7 @@ class Extractor:
         self._messages.close()
 
     def extract(self, html: str) -> str:
-        """Main text of a page, tidied.
+        """Main text of a page; resiliparse's is tidied, trafilatura's left as Swallow's rules were given it.
 
         Raises:
             ExtractionFailedError: the page broke the extractor.
@@ -134,7 +134,7 @@ class Extractor:
         if status == OUT_OF_MEMORY or len(page) > _LARGE_PAGE_BYTES:
             self._stop()  # the next page is not held to what this one took
         if status == TEXT:
-            return _tidy_utf8(payload)
+            return _tidy_utf8(payload) if self.name == "resiliparse" else payload.decode()
         if status == OUT_OF_MEMORY:
             raise ExtractionMemoryError(f"over {self.max_memory_mib} MiB in {self.name}")
         raise ExtractionFailedError(payload.decode())
