@@ -28,8 +28,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.code_points import code_points
 from tasks.curate import metrics as quality_metrics
-from tasks.curate.characters import code_points
 from tasks.curate.config import CurateConfig
 from tasks.curate.metrics import Metrics, measure
 from tasks.curate.ngrams import REPEATED_SIZES, ngram_fractions

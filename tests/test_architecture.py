@@ -19,7 +19,7 @@ ALLOWED = {
     "storage": {"storage"},
 }
 # Modules of `tasks/` that every stage may use.
-SHARED_BY_STAGES = {"meter", "profiles", "progress", "shards", "stage", "summary", "task"}
+SHARED_BY_STAGES = {"code_points", "meter", "profiles", "progress", "shards", "stage", "summary", "task"}
 # Folders of `tasks/` that are no stage but a library of one: refine is what deduplicate does to its survivors.
 LIBRARIES = {"deduplicate": "refine"}
 

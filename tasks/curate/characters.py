@@ -14,6 +14,8 @@ from functools import cache
 
 import numpy as np
 
+from tasks.code_points import code_points
+
 LETTER, HIRAGANA, KATAKANA, KANJI, KUTEN, TOTEN, KANA_SIGN, RARE_KANJI = (1 << bit for bit in range(8))
 KANA = HIRAGANA | KATAKANA | KANA_SIGN
 JAPANESE = KANA | KANJI | RARE_KANJI
@@ -30,11 +32,6 @@ _RANGES: tuple[tuple[int, int, int], ...] = (
     (RARE_KANJI, 0x20000, 0x323AF),
 )
 _SINGLE: tuple[tuple[int, str], ...] = ((KANJI, "々〇〻"), (KUTEN, "。．！？"), (TOTEN, "、，"))
-
-
-def code_points(text: str) -> np.ndarray:
-    """(characters,) uint32; a lone surrogate stands for itself."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def classify(text: str) -> np.ndarray:

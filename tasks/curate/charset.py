@@ -30,7 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
-from tasks.curate.characters import HIRAGANA, JAPANESE, KATAKANA, classify, code_points
+from tasks.code_points import code_points
+from tasks.curate.characters import HIRAGANA, JAPANESE, KATAKANA, classify
 
 MAX_REPLACED_RATIO = 0.05  # U+FFFD / characters beyond ASCII; a page with more is mojibake
 MAX_NOISE_RATIO = 0.3  # ... and one with more than this is no text at all

@@ -27,6 +27,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pyarrow as pa
 
+from tasks.code_points import code_points
 from tasks.curate.characters import (
     HIRAGANA,
     KANA_SIGN,
@@ -36,7 +37,6 @@ from tasks.curate.characters import (
     RARE_KANJI,
     TOTEN,
     classify,
-    code_points,
 )
 from tasks.curate.ngrams import ngram_fractions
 from tasks.curate.ngwords import NgWords

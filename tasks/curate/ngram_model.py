@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from storage.uri import read_bytes
-from tasks.curate.characters import code_points
+from tasks.code_points import code_points
 
 FORMAT = "hibari-ngram"
 VERSION = 1

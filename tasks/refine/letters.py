@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 
-from tasks.refine.code_points import code_points
+from tasks.code_points import code_points
 
 _PLANES = 0x40000  # what has letters; the planes beyond are tags, selectors and private use
 _NOTHING, _SPECIAL = 0, 0xFFFFFFFF

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from tasks.refine.code_points import code_points
+from tasks.code_points import code_points
 
 _SPACES = "\u00a0\u2002\u2003\u2007\u2009\u202f\u3000"
 # Hyphens, dashes, minus signs, box lines and the prolonged sound mark, all seen between the digits of numbers.

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tasks.curate.characters import code_points
+from tasks.code_points import code_points
 from tasks.curate.ngrams import REPEATED_SIZES, SIZES, TOP_SIZES, ngram_fractions
 from tests.tasks.curate.warc_files import JAPANESE
 
