@@ -10,20 +10,26 @@ evaluation, logging and the training layout do not enter it; they are recorded b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 from typing import Any
 
 from flows.config import ConfigError, RunConfig
-from storage.artifact import artifact_uri, canonical_json, fingerprint, input_digests, library_versions
+from flows.digests import (
+    digest_of,
+    file_digest,
+    files_digest,
+    folder_digest,
+    ng_words_digest,
+    tokenizer_digest,
+    warcs_digest,
+)
+from storage.artifact import artifact_uri, fingerprint, input_digests, library_versions
 from storage.checkpoints import FOLDER, checkpoint_uri
 from storage.tombstones import TOMBSTONES, tombstones_digest
-from storage.uri import expand_glob, is_local, join, local_path
-from tasks.curate.config import CurateConfig
+from storage.uri import join
 from tasks.refine.config import RefineConfig
 from tasks.report.licences import licences
 from tasks.stage import STAGES, StagePlan
@@ -234,7 +240,9 @@ def plan_corpus(run: RunConfig, run_file: str = "") -> tuple[StagePlan, StagePla
 
 
 def _plan_corpus(planner: _Planner, run: RunConfig) -> None:
-    from tasks.curate.ngram_model import model_file  # numpy is for runs, not for `--help`
+    # What these import is for runs, not for `--help`.
+    from tasks.curate.commoncrawl import index_digest
+    from tasks.curate.ngram_model import model_file
 
     outside: dict[str, Any] = {"sources": True, "commoncrawl": True, "language": {"model"}, "classifier": True}
     outside |= dict.fromkeys(CURATE_LIMITS | STATED_LICENCE, True)
@@ -243,18 +251,19 @@ def _plan_corpus(planner: _Planner, run: RunConfig) -> None:
     uses_fasttext = run.curate.language.method == "fasttext" or run.curate.classifier.model is not None
     chosen = (run.curate.extractor == "trafilatura", "trafilatura"), (uses_fasttext, "fasttext-numpy2")
     optional = tuple(library for used, library in chosen if used)
-    inputs = {"warcs": planner.external("curate.sources", lambda: _warcs_digest(run.curate))}
+    inputs = {"warcs": planner.external("curate.sources", lambda: warcs_digest(run.curate))}
     if (parts := run.curate.commoncrawl.parts_per_warc) != 1:  # other files, of the same documents
         literals["parts_per_warc"] = parts
+    fetching = run.curate.commoncrawl
     for crawl in run.curate.indexed_crawls:  # only records that its index names are read
-        literals["index"] = run.curate.commoncrawl.model_dump(mode="json", include=INDEX_CHOICE)
-        inputs[f"index of {crawl}"] = planner.external("curate.sources", partial(_index_digest, crawl, run.curate))
+        literals["index"] = fetching.model_dump(mode="json", include=INDEX_CHOICE)
+        inputs[f"index of {crawl}"] = planner.external("curate.sources", partial(index_digest, crawl, fetching))
     if model := run.curate.language.model:
         inputs["language model"] = planner.external("curate.language.model", lambda: file_digest(model_file(model)))
     if classifier := run.curate.classifier.model:
         inputs["quality classifier"] = planner.external("curate.classifier.model", lambda: file_digest(classifier))
     if run.curate.quality.ng_words.files:
-        inputs["NG words"] = planner.external("curate.quality.ng_words.files", lambda: _ng_words_digest(run.curate))
+        inputs["NG words"] = planner.external("curate.quality.ng_words.files", lambda: ng_words_digest(run.curate))
     if taken_down := planner.external("takedown list", lambda: tombstones_digest(run.root)):
         inputs[TOMBSTONES] = taken_down
     workers = {"executor": run.executor.model_dump(mode="json")}
@@ -269,7 +278,7 @@ def _refine_inputs(planner: _Planner, refine: RefineConfig) -> dict[str, str]:
     from tasks.refine.lists import FOOTER_KEYWORDS, HOSTS, list_files
 
     def digest(setting: str, files: Sequence[str], builtin: str) -> str:
-        return planner.external(setting, lambda: _digest_of(input_digests(list_files(files, builtin))))
+        return planner.external(setting, lambda: digest_of(input_digests(list_files(files, builtin))))
 
     inputs = {}
     if refine.hosts.files:
@@ -352,63 +361,6 @@ def plan_at_step(run: RunConfig, plan: Plan, step: int) -> Plan:
 def checkpoint_folder(train: StagePlan) -> str:
     """Where training keeps its checkpoints while it runs, and afterwards as long as they are kept."""
     return join(str(work_folder(train.uri)), FOLDER)
-
-
-def _warcs_digest(curate: CurateConfig) -> str:
-    from tasks.curate.sources import list_warcs
-
-    warcs = list_warcs(curate.sources, curate.commoncrawl)
-    local = iter(input_digests(warc.uri for warc in warcs if warc.identity is None))
-    return _digest_of([(warc.name, warc.identity or next(local)) for warc in warcs])
-
-
-def _index_digest(crawl: str, curate: CurateConfig) -> str:
-    from tasks.curate.commoncrawl import index_digest
-
-    return index_digest(crawl, curate.commoncrawl)
-
-
-def _ng_words_digest(config: CurateConfig) -> str:
-    from tasks.curate.ngwords import ng_word_uris
-
-    return _digest_of(input_digests(ng_word_uris(config.quality.ng_words)))
-
-
-def files_digest(uris: Sequence[str]) -> str:
-    """One digest of what all files hold, in order, and of their names (which identify documents without an id)."""
-    found = [file for uri in uris for file in expand_glob(uri)]
-    return _digest_of(
-        [(uri.rsplit("/", 1)[-1], digest) for uri, digest in zip(found, input_digests(found), strict=True)]
-    )
-
-
-def file_digest(uri: str) -> str:
-    return input_digests([uri])[0]
-
-
-def tokenizer_digest(base: str) -> str:
-    """Digest of a tokenizer: a SentencePiece file, or the tokenizer files of a Hugging Face folder."""
-    if is_local(base) and local_path(base).is_dir():
-        names = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")
-        return folder_digest(base, names)
-    return file_digest(base)
-
-
-def folder_digest(folder: str, names: Sequence[str] = ("*.json", "*.safetensors", "tokenizer.model")) -> str:
-    """Digest of the named files of a local folder.
-
-    Raises:
-        FileNotFoundError: no such folder, or none of the files in it.
-    """
-    found = sorted({path for name in names for path in Path(folder).glob(name)})
-    if not found:
-        raise FileNotFoundError(f"no {', '.join(names)} in {folder}")
-    digests = input_digests(str(path) for path in found)
-    return _digest_of([(path.name, digest) for path, digest in zip(found, digests, strict=True)])
-
-
-def _digest_of(value: Any) -> str:
-    return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 def named_run_file(run: RunConfig, run_file: str) -> str:
