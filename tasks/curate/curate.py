@@ -25,7 +25,7 @@ from storage.documents import document_id, write_documents, write_parquet
 from storage.ledger import LedgerRow, Rule, compact_path, full_path, write_compact, write_full
 from storage.tombstones import Tombstones
 from tasks.curate.config import CurateConfig
-from tasks.curate.index import locate_records
+from tasks.curate.index import forget_records, locate_records
 from tasks.curate.output import (
     DOCUMENTS_SCHEMA,
     METRICS_SCHEMA,
@@ -113,6 +113,7 @@ def curate(
     if shards:
         watch = part_of(progress, len(to_take), len(sources))
         records += map_shards(curate_warc, shards, out=out, executor=executor, progress=watch)
+    forget_records(out)
     outcome = combine(records)
     outcome.details["charsets"] = add_charsets(record.details["charsets"] for record in records)
     _check(outcome.counts, config, len({source.uri for source in sources}))

@@ -2,7 +2,7 @@
 
 In: the crawl's index, some 300 Parquet files of a row per record, sorted by URL. Out: below the artifact,
 `_index/<crawl>/records-<n>.parquet`, each with the records of `WARCS_PER_FILE` WARC files in the order of their bytes:
-(warc, offset, length). They are a stage's notes, not part of what it makes.
+(warc, offset, length). They are a stage's notes, not part of what it makes, and are removed when all is read.
 
 Two steps, each mapped over shards. `find_records` reads six columns of one index file and keeps the records whose
 `content_languages` hold a wanted language, with a wanted MIME type and status 200. A row group whose statistics say
@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.documents import write_parquet
-from storage.uri import filesystem, is_local, join, local_path, read_bytes, write_bytes
+from storage.uri import filesystem, is_local, join, local_path, read_bytes, remove, write_bytes
 from tasks.curate.commoncrawl import crawl_base, list_crawl
 from tasks.curate.config import CommonCrawlConfig
 from tasks.curate.remote import RemoteFile
@@ -96,6 +96,11 @@ def locate_records(
         source if source.number is None else replace(source, records=join(out, _list_path(source.crawl, source.number)))
         for source in sources
     ]
+
+
+def forget_records(out: str) -> None:
+    """Remove the lists, which only reading needed: about 1 GB for a whole crawl."""
+    remove(join(out, FOLDER))
 
 
 def _make_lists(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import re
-from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -30,14 +29,13 @@ from tasks.curate.extract import (
     ExtractionMemoryError,
     ExtractionTimeoutError,
     Extractor,
-    require_extractor,
     tidy,
 )
 from tasks.curate.language import LanguageJudge
 from tasks.curate.metrics import Metrics, measure
 from tasks.curate.ngwords import load_ng_words
 from tasks.curate.precheck import declares_japanese, looks_japanese
-from tasks.curate.rules import KEEP, Decision, decide
+from tasks.curate.rules import Decision, decide
 from tasks.curate.warc import WarcPage
 
 logger = logging.getLogger(__name__)
@@ -48,6 +46,11 @@ UNKNOWN_CHARSET = "unknown"
 _HTML_TYPES = ("", "text/html", "application/xhtml+xml")
 _MAYBE_HTML_TYPES = ("text/xml", "application/xml", "application/octet-stream")
 _HTML_START = re.compile(rb"<html|<!doctype html", re.IGNORECASE)
+_GIVEN_UP: dict[type[Exception], Rule] = {
+    ExtractionTimeoutError: Rule.EXTRACTION_TIMEOUT,
+    ExtractionMemoryError: Rule.EXTRACTION_MEMORY,
+    ExtractionFailedError: Rule.EXTRACTION_FAILED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +84,12 @@ class Examiner:
     """
 
     def __init__(self, config: CurateConfig, tombstones: Tombstones = NOTHING_TAKEN_DOWN) -> None:
-        require_extractor(config.extractor)
         self.config = config
         self.tombstones = tombstones
         self._judge = LanguageJudge(config.language, config.japanese_lines)
         self._ng_words = load_ng_words(config.quality.ng_words)
         self._classifier = Classifier(config.classifier.model) if config.classifier.model else None
-        self._stack = ExitStack()
-        self._extractor = self._stack.enter_context(
-            Extractor(config.extractor, config.max_page_seconds, config.max_page_memory_mib)
-        )
+        self._extractor = Extractor(config.extractor, config.max_page_seconds, config.max_page_memory_mib)
 
     def __enter__(self) -> Examiner:
         return self
@@ -98,7 +97,7 @@ class Examiner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._extractor.__exit__(kind, error, trace)
 
     def __call__(self, page: WarcPage) -> Examined:
         """Examine one page."""
@@ -151,19 +150,13 @@ class Examiner:
 
     def _extract(self, page: WarcPage, decoded: Decoded) -> str | Rule:
         """The main text, or the rule for a page that the extractor could not stand."""
-        if page.content_type == "text/plain":
+        if page.content_type == "text/plain" and self.config.precheck != "declared":
             return tidy(decoded.text)
         try:
             return self._extractor.extract(decoded.text)
-        except ExtractionTimeoutError as error:
+        except tuple(_GIVEN_UP) as error:
             logger.warning("%s at %d: %s", page.url, page.offset, error)
-            return Rule.EXTRACTION_TIMEOUT
-        except ExtractionMemoryError as error:
-            logger.warning("%s at %d: %s", page.url, page.offset, error)
-            return Rule.EXTRACTION_MEMORY
-        except ExtractionFailedError as error:
-            logger.warning("%s at %d: %s", page.url, page.offset, error)
-            return Rule.EXTRACTION_FAILED
+            return _GIVEN_UP[type(error)]
 
 
 def explain(page: WarcPage, config: CurateConfig, tombstones: Tombstones = NOTHING_TAKEN_DOWN) -> Examined:
@@ -181,4 +174,4 @@ def host_of(url: str | None) -> str | None:
 
 
 def _drop(rule: Rule) -> Decision:
-    return Decision(False, rule) if rule != Rule.KEPT else KEEP
+    return Decision(False, rule)

@@ -41,17 +41,26 @@ def find_earlier(plan: StagePlan) -> str | None:
     """A complete artifact that differs from the planned one only in having fewer tombstones; the one with the most."""
     if TOMBSTONES not in plan.inputs:
         return None
-    folder, _, own = plan.uri.rpartition("/")
-    states = list(history(read_tombstones(folder.rsplit("/", 1)[0])))
+    states = list(history(read_tombstones(plan.uri.rsplit("/", 2)[0])))
     states = states[: states.index(plan.inputs[TOMBSTONES])]
-    found: dict[str, str] = {}
-    fs, path = filesystem(folder)
-    for manifest_path in fs.glob(f"{path}/{plan.name}-*/{MANIFEST}"):
-        name = str(manifest_path).rsplit("/", 2)[1]
-        manifest = read_manifest(join(folder, name)) if name != own and not name.endswith(".again") else None
-        if manifest is not None and _differs_in_tombstones_only(plan, manifest):
-            found[manifest.inputs.get(TOMBSTONES, "")] = join(folder, name)
+    found = {
+        manifest.inputs.get(TOMBSTONES, ""): uri
+        for uri, manifest in earlier_artifacts(plan)
+        if _differs_in_tombstones_only(plan, manifest)
+    }
     return next((found[state] for state in reversed(states) if state in found), None)
+
+
+def earlier_artifacts(plan: StagePlan) -> Iterator[tuple[str, Manifest]]:
+    """Complete artifacts of the stage and run other than the planned one, with their URIs."""
+    folder, _, own = plan.uri.rpartition("/")
+    fs, path = filesystem(folder)
+    fs.invalidate_cache()
+    for found in fs.glob(f"{path}/{plan.name}-*/{MANIFEST}"):
+        name = str(found).rsplit("/", 2)[1]
+        manifest = None if name == own or name.endswith(".again") else read_manifest(join(folder, name))
+        if manifest is not None and manifest.name == plan.name:
+            yield join(folder, name), manifest
 
 
 def _differs_in_tombstones_only(plan: StagePlan, manifest: Manifest) -> bool:

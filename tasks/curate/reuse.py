@@ -10,12 +10,12 @@ crawl a month.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from storage.artifact import MANIFEST, Manifest, read_manifest
+from storage.artifact import Manifest
 from storage.tombstones import TOMBSTONES, history, read_tombstones
-from storage.uri import filesystem, join
 from tasks.curate.config import CRAWL_SOURCE, CurateConfig
+from tasks.curate.retract import earlier_artifacts
 from tasks.stage import StagePlan
 
 
@@ -23,7 +23,7 @@ def find_curated(plan: StagePlan, config: CurateConfig) -> dict[str, str]:
     """Crawl -> a complete artifact that has curated the same files of it, in the same way; the latest one."""
     if not config.crawls:
         return {}
-    artifacts = sorted(_artifacts(plan), key=lambda found: found[1].started)
+    artifacts = sorted(earlier_artifacts(plan), key=lambda found: found[1].started)
     return {
         crawl: uri
         for uri, manifest in artifacts
@@ -37,22 +37,10 @@ def curated_crawls(plan: StagePlan) -> set[str]:
     """Sources naming crawls that any complete curate artifact of the run has read, whatever its settings."""
     return {
         source
-        for _, manifest in _artifacts(plan)
+        for _, manifest in earlier_artifacts(plan)
         for source in manifest.recorded.get("sources", ())
         if CRAWL_SOURCE.fullmatch(source)
     }
-
-
-def _artifacts(plan: StagePlan) -> Iterator[tuple[str, Manifest]]:
-    """Complete artifacts of the stage and run other than the planned one."""
-    folder, _, own = plan.uri.rpartition("/")
-    fs, path = filesystem(folder)
-    fs.invalidate_cache()
-    for found in fs.glob(f"{path}/{plan.name}-*/{MANIFEST}"):
-        name = str(found).rsplit("/", 2)[1]
-        manifest = None if name == own or name.endswith(".again") else read_manifest(join(folder, name))
-        if manifest is not None and manifest.name == plan.name:
-            yield join(folder, name), manifest
 
 
 def _is_alike(plan: StagePlan, manifest: Manifest) -> bool:

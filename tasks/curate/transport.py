@@ -1,7 +1,7 @@
 """One request for a range of bytes, to an HTTP server or to S3, and what can come of it.
 
 HTTP goes through urllib3, S3 through botocore: both are there with s3fs, both hand out the body as it arrives, and
-neither repeats anything by itself here, so that how often a server is asked is decided in one place (`fetch.py`). What
+neither repeats anything by itself here, so that how often a server is asked is decided in one place (`remote.py`). What
 a server says is sorted into an `Answer` and five kinds of errors: slow down (`RefusedError`), try again
 (`BrokenError`), changed (`ChangedError`), not there (`FileNotFoundError`), not for you (`PermissionError`).
 
