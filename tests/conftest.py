@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pools import threads
+
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
@@ -15,6 +17,12 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("../shared/data is not there")
     return SHARED_DATA
+
+
+@pytest.fixture
+def shards_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are worked on by threads of this process."""
+    monkeypatch.setattr("tasks.shards._open_executor", threads)
 
 
 @pytest.fixture(autouse=True)

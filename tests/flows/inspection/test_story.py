@@ -189,7 +189,7 @@ def test_other_settings_than_the_run_s_are_noticed(opened: OpenedRun) -> None:
 
 
 @pytest.fixture
-def moved(made: RunConfig, tmp_path: Path, threads: None) -> RunConfig:
+def moved(made: RunConfig, tmp_path: Path, shards_in_threads: None) -> RunConfig:
     """A recorded copy of the run."""
     folder = tmp_path / "moved"
     shutil.copytree(Path(made.root).parent, folder)

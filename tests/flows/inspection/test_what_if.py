@@ -41,7 +41,7 @@ def kept(out: str | Path) -> set[bytes]:
     ids=" ".join,
 )
 def test_a_real_rerun_keeps_the_same(
-    opened: OpenedRun, made: RunConfig, threads: None, tmp_path: Path, settings: list[str]
+    opened: OpenedRun, made: RunConfig, shards_in_threads: None, tmp_path: Path, settings: list[str]
 ) -> None:
     new, _ = propose(made.curate, settings)
     found = trial(opened, new)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ from benchmarks.commoncrawl import language_finder
 from storage.artifact import Outcome, cache_folder, content_digest
 from storage.documents import read_documents
 from storage.ledger import Rule, compact_path, full_path, read_compact, read_full
-from tasks import shards
 from tasks.curate import remote
 from tasks.curate.commoncrawl import list_crawls
 from tasks.curate.config import CommonCrawlConfig, CurateConfig
@@ -31,15 +27,7 @@ NO_LONG_FAULTS = [kind for kind in KINDS if kind != "503 later"]
 
 
 @pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pool of processes takes seconds to start."""
-
-    @contextmanager
-    def pool(config: ExecutorConfig, num_shards: int) -> Iterator[ThreadPoolExecutor]:
-        with ThreadPoolExecutor(config.workers) as executor:
-            yield executor
-
-    monkeypatch.setattr(shards, "_open_executor", pool)
+def _quickly(monkeypatch: pytest.MonkeyPatch, shards_in_threads: None) -> None:
     monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.005)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.ledger import Rule
-from tasks import shards
 from tasks.curate import index
 from tasks.curate.config import CommonCrawlConfig, CurateConfig
 from tasks.curate.index import find_records, locate_records, read_records
@@ -27,16 +23,7 @@ CRAWL = "CC-MAIN-2024-10"
 LANGUAGES = {0: "jpn", 1: "eng", 2: "eng,jpn", 3: "zho", 4: None, 5: "jpnx"}
 
 
-@pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pool of processes takes seconds to start."""
-
-    @contextmanager
-    def pool(config: ExecutorConfig, num_shards: int) -> Iterator[ThreadPoolExecutor]:
-        with ThreadPoolExecutor(1) as executor:
-            yield executor
-
-    monkeypatch.setattr(shards, "_open_executor", pool)
+pytestmark = pytest.mark.usefixtures("shards_in_threads")
 
 
 def language(body: bytes) -> str | None:

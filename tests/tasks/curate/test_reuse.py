@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +9,6 @@ import pytest
 
 from storage.artifact import Manifest, Outcome, read_manifest
 from storage.tombstones import TOMBSTONES, Tombstones, add_tombstones
-from tasks import shards
 from tasks.curate.config import CurateConfig
 from tasks.curate.curate import curate
 from tasks.curate.reuse import curated_crawls, find_curated
@@ -34,16 +30,7 @@ PLAN = StagePlan(
 )
 
 
-@pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pool of processes takes seconds to start."""
-
-    @contextmanager
-    def pool(config: ExecutorConfig, num_shards: int) -> Iterator[ThreadPoolExecutor]:
-        with ThreadPoolExecutor(1) as executor:
-            yield executor
-
-    monkeypatch.setattr(shards, "_open_executor", pool)
+pytestmark = pytest.mark.usefixtures("shards_in_threads")
 
 
 @pytest.fixture
