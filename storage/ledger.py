@@ -74,13 +74,14 @@ class Rule(IntEnum):
     NG_WORDS = 53
     LOW_QUALITY_SCORE = 54
     TOO_LITTLE_PROSE = 55  # asked before SENTENCES_TOO_SHORT
-    # Duplicates.
+    # Duplicates; SAME_URL is decided before them.
     EXACT_DUPLICATE = 80
     NEAR_DUPLICATE = 81
     # Survivors refined as they are written (`tasks.refine`).
     BLOCKED_HOST = 82
     EMPTIED = 83  # nothing is left once boilerplate and footer are cut
     CONTAMINATED = 84
+    SAME_URL = 85  # another document of its URL ranks better
     # Pages that would have been kept, but were taken down (`storage.tombstones`).
     TAKEDOWN = 90
 

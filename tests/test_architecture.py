@@ -79,7 +79,7 @@ def test_torch_stays_where_it_is_needed(path: Path) -> None:
 @pytest.mark.parametrize("module", ["flows.cli", "flows.config", "flows.plan", "flows.status", "flows.runner"])
 def test_the_command_line_starts_light(module: str) -> None:
     """`--help`, `--dry-run` and `status` answer in under a second because none of these is imported."""
-    heavy = "{'prefect', 'torch', 'transformers', 'datasketch', 'sentencepiece', 'matplotlib', 'scipy'}"
+    heavy = "{'prefect', 'torch', 'transformers', 'datasketch', 'sentencepiece', 'matplotlib', 'numba', 'scipy'}"
     program = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"

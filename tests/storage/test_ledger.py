@@ -39,6 +39,7 @@ def test_numbers_on_disk_stay_what_they_are() -> None:
         "BLOCKED_HOST": 82,
         "EMPTIED": 83,
         "CONTAMINATED": 84,
+        "SAME_URL": 85,
         "TAKEDOWN": 90,
     }
     assert (Rule.TOO_FEW_LETTERS, Rule.DUPLICATE_5GRAMS, Rule.TOO_MANY_ELLIPSES) == (30, 40, 52)
