@@ -7,6 +7,8 @@ twice without harm (a Dask cluster reruns those of a killed worker). Records com
 the shards whatever order they finished in, so the result does not depend on the number of workers.
 
     records = map_shards(curate_warc, shards, out="runs/curate/x-0123", executor=ExecutorConfig(workers=2))
+
+A stage of several mappings opens its workers once with `one_pool(executor)` around them.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -34,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 Argument = TypeVar("Argument")
 Progress = Callable[[float, int, Mapping[str, int]], None]
+_shared: ContextVar[tuple[ExecutorConfig, Executor] | None] = ContextVar("_shared", default=None)
 
 
 class ExecutorConfig(BaseModel):
@@ -97,7 +101,7 @@ def map_shards(
     missing = [shard for shard in shards if shard.key not in records]
     watch = _Watch(out, len(shards), records.values(), progress)
     if missing:
-        with _open_executor(executor, len(missing)) as pool:
+        with _pool_for(executor, len(missing)) as pool:
             futures: dict[Future[ShardRecord], str] = {
                 pool.submit(_run_shard, function, shard.argument, out, shard.key): shard.key for shard in missing
             }
@@ -193,6 +197,35 @@ def finished_shard(out: str, key: str) -> ShardRecord | None:
     fields["files"] = [FileEntry(**entry) for entry in fields["files"]]
     record = ShardRecord(**fields)
     return record if all(size(join(out, file.path)) == file.size for file in record.files) else None
+
+
+@contextmanager
+def one_pool(executor: ExecutorConfig) -> Iterator[None]:
+    """All `map_shards` of the block on this executor share its workers, which start with the first shard.
+
+    The one worker of a pool of one is a thread of this process: compiled code and libraries are loaded once, not twice.
+
+    A worker that dies breaks the pool and with it the block, as it fails a mapping that has its own pool. The block
+    ends when what a failed or cancelled mapping had under way has ended.
+    """
+    alone = executor.kind == "process" and executor.workers == 1
+    with ThreadPoolExecutor(1) if alone else _open_executor(executor, executor.workers) as pool:
+        token = _shared.set((executor, pool))
+        try:
+            yield
+        finally:
+            _shared.reset(token)
+
+
+@contextmanager
+def _pool_for(config: ExecutorConfig, num_shards: int) -> Iterator[Executor]:
+    """The block's executor where `one_pool` opened this one, else one for a single mapping."""
+    shared = _shared.get()
+    if shared is not None and shared[0] == config:
+        yield shared[1]
+        return
+    with _open_executor(config, num_shards) as pool:
+        yield pool
 
 
 @contextmanager

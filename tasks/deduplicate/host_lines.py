@@ -1,6 +1,6 @@
-"""Which lines the pages of a host share: counted over all survivors, shard by shard, whatever the number of workers.
+"""Which lines the pages of a host share: counted over all that is written, whatever the number of workers.
 
-In: shards of documents, the decisions over all of them, and the hosts that have pages enough. Each shard leaves its
+In: shards of documents, which of them are to be written, and the hosts that have pages enough. Each shard leaves its
 counts sorted by the hash of (host, line), cut into 256 buckets by its first byte; then a range of buckets at a time is
 read from all shards, added up, and the lines that are boilerplate are written to `boilerplate/<range>.parquet`
 (`key`, `host`, `documents` with the line, `host_documents`). The ranges depend on the number of pairs only.
@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from storage.artifact import FileEntry, new_file
 from storage.documents import count_documents, read_documents, write_parquet
-from storage.uri import filesystem, join, read_bytes, remove, write_bytes
-from tasks.deduplicate.survivors import WriteShard, read_decisions
+from storage.uri import filesystem, join, read_bytes, write_bytes
+from tasks.deduplicate.fates import WORK
+from tasks.deduplicate.survivors import WriteShard
 from tasks.meter import advance
 from tasks.refine.boilerplate import COUNT, add_up, choose, count_lines, host_key
 from tasks.refine.config import BoilerplateConfig
@@ -37,7 +38,7 @@ SCHEMA = pa.schema(
     ]
 )
 _BUCKETS = 256
-_FOLDER = "_lines"
+_FOLDER = f"{WORK}/lines"
 _HEADER = np.dtype("<i8"), _BUCKETS + 1
 
 
@@ -64,7 +65,7 @@ def find_boilerplate(
 
     Args:
         shards: not empty, with one configuration.
-        hosts: uint64 (survivors,): the host key of each, 0 where it has none.
+        hosts: uint64 (documents written,): the host key of each, 0 where it has none.
 
     Returns:
         A record of each range with its file, and counts `boilerplate_found` (lines).
@@ -93,10 +94,9 @@ def find_boilerplate(
 
 
 def count_shard(shard: WriteShard) -> ShardRecord:
-    """Count the lines of one shard's survivors; counts `pairs` of a host and a line."""
-    kept = read_decisions(shard.out)[0].kept
+    """Count the lines of the documents of one shard that are written; counts `pairs` of a host and a line."""
     hosts = _read_hosts(shard.out)[0]
-    counts = count_lines(_survivors(shard, kept, hosts), shard.refine.boilerplate.min_letters)
+    counts = count_lines(_survivors(shard, hosts), shard.refine.boilerplate.min_letters)
     buckets = np.searchsorted(counts["key"] >> np.uint64(56), np.arange(_BUCKETS + 1))
     path = _counts_path(shard.key)
     with new_file(shard.out, path) as file:
@@ -105,16 +105,17 @@ def count_shard(shard: WriteShard) -> ShardRecord:
     return ShardRecord(f"lines-{shard.key}", [FileEntry.of(path, file)], {"pairs": len(counts)})
 
 
-def _survivors(shard: WriteShard, kept: np.ndarray, hosts: np.ndarray) -> Iterator[tuple[str, str]]:
-    """(host, text) of the survivors of hosts that have pages enough."""
-    first, total = shard.first, count_documents(shard.documents)
+def _survivors(shard: WriteShard, hosts: np.ndarray) -> Iterator[tuple[str, str]]:
+    """(host, text) of the documents to write, of hosts that have pages enough."""
+    written = shard.to_write(shard.fates())
+    first, total = 0, count_documents(shard.documents)
     for batch in read_documents(shard.documents, ["host", "text"]):
-        chosen = batch.filter(pa.array(kept[first : first + batch.num_rows]))
+        chosen = batch.filter(pa.array(written[first : first + batch.num_rows]))
         for host, text in zip(chosen.column("host").to_pylist(), chosen.column("text").to_pylist(), strict=True):
             if host and _is_in(hosts, host_key(host)):
                 yield host, text
         first += batch.num_rows
-        advance((first - shard.first) / total)
+        advance(first / total)
 
 
 def merge_shard(shard: MergeShard) -> ShardRecord:
@@ -127,11 +128,6 @@ def merge_shard(shard: MergeShard) -> ShardRecord:
     batch = pa.RecordBatch.from_arrays([pa.array(np.ascontiguousarray(column)) for column in columns], schema=SCHEMA)
     entry = write_parquet(shard.out, f"boilerplate/{shard.first:03}.parquet", [batch], SCHEMA)
     return ShardRecord(f"boilerplate-{shard.first:03}", [entry], {"boilerplate_found": len(found)})
-
-
-def forget_counts(out: str) -> None:
-    """Remove what only the merge needed."""
-    remove(join(out, _FOLDER))
 
 
 def _read_counts(out: str, key: str, first: int, last: int) -> np.ndarray:

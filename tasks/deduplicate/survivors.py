@@ -1,40 +1,48 @@
 """Writing what deduplication keeps: one shard's survivors, refined, and what became of each of its documents.
 
-In: a shard of documents, the decisions over all of them, boilerplate lines. Out: `documents/<shard>.parquet` with the
-survivors, `ledger/<shard>.parquet` with a row for every document, and `refine/<shard>.parquet` with a row for every
-survivor that `tasks.refine` changed, dropped or found items of benchmarks in: what was cut, replaced and masked, and
-the items as `benchmark/id`. The texts that were there before are not kept: curate's documents have them.
+In: a shard of documents, its fates (`tasks.deduplicate.fates`), boilerplate lines. Out: `documents/<shard>.parquet`
+with the survivors, `ledger/<shard>.parquet` with a row for every document, and `refine/<shard>.parquet` with a row for
+every survivor that `tasks.refine` changed, dropped or found items of benchmarks in: what was cut, replaced and masked,
+the characters that are left, and the items as `benchmark/id`. The texts that were there before are not kept: curate's
+documents have them.
 
-    record = write_shard(WriteShard("a", "runs/curate/x-0123/documents/a.parquet", out, 0, RefineConfig()))
+Documents stay columns from file to file; only those that refinement has to look at become Python strings, which is
+none of them where it is switched off.
+
+Memory: a row group of documents (12 MB at 2,000 characters) a few times over, and 50 bytes x documents of the shard.
+
+    record = write_shard(WriteShard("a", "runs/curate/x-0123/documents/a.parquet", out, RefineConfig(), 0.8))
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from storage.documents import count_documents, document_schema, read_documents, write_documents, write_parquet
-from storage.ledger import LedgerRow, Rule, full_path, write_full
-from storage.uri import join, read_bytes, write_bytes
-from tasks.deduplicate.cluster import Decisions
+from storage.artifact import FileEntry
+from storage.documents import document_schema, read_documents, write_documents, write_parquet
+from storage.ledger import Rule
+from tasks.deduplicate.fates import Fates, read_fates, read_returning, write_ledger
 from tasks.meter import advance
 from tasks.refine.config import RefineConfig
-from tasks.refine.contamination import Hit
-from tasks.refine.refine import COUNTS, Refined, Refiner
+from tasks.refine.contamination import Contamination, Hit
+from tasks.refine.refine import COUNTS, DROPPING, Refined, Refiner
 from tasks.shards import ShardRecord
 
-STAGE = "deduplicate"
+BATCH_ROWS = 512
 REFINE_SCHEMA = pa.schema(
     [
         pa.field("id", pa.binary(16), nullable=False),
         pa.field("rule", pa.uint8(), nullable=False),
         pa.field("blocked_by", pa.string()),
+        pa.field("num_characters", pa.int64(), nullable=False),
         *(pa.field(name, pa.int64(), nullable=False) for name in COUNTS),
         pa.field("benchmarks", pa.list_(pa.string())),
         pa.field("items", pa.list_(pa.string())),
@@ -44,82 +52,129 @@ REFINE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class WriteShard:
-    """One shard to write: its documents are rows `first` and on of the decisions under `out`.
+    """One shard to write.
 
-    `boilerplate` are the files of boilerplate lines, relative to `out`.
+    Attributes:
+        documents: URI of the shard's documents before deduplication.
+        min_jaccard: the threshold of verified duplicates.
+        boilerplate: URIs of the files of boilerplate lines.
+        returning: only documents that return are written: what else is kept lies in an earlier generation.
     """
 
     key: str
     documents: str
     out: str
-    first: int
     refine: RefineConfig
+    min_jaccard: float
     boilerplate: tuple[str, ...] = ()
+    returning: bool = False
+
+    def fates(self) -> Fates:
+        """What was decided on its documents."""
+        return read_fates(self.out, self.key, self.min_jaccard)
+
+    def to_write(self, fates: Fates) -> np.ndarray:
+        """Which documents are refined and written, bool (documents,)."""
+        return read_returning(self.out, self.key, len(fates.rule)) if self.returning else fates.kept
+
+
+@dataclass
+class Written:
+    """What was written of a shard: files, `refined` (REFINE_SCHEMA), and the characters of the documents."""
+
+    files: list[FileEntry] = field(default_factory=list)
+    refined: pa.Table = field(default_factory=REFINE_SCHEMA.empty_table)
+    characters: int = 0
 
 
 def write_shard(shard: WriteShard) -> ShardRecord:
-    """Write one shard's survivors and ledger rows.
+    """Write one shard's survivors and ledger rows; the record is `record_of`'s."""
+    fates = shard.fates()
+    written = write_survivors(shard, fates)
+    written.files.append(write_ledger(shard.out, shard.key, read_documents(shard.documents, ["id", "url"]), fates))
+    return record_of(shard, fates, written)
+
+
+def write_survivors(shard: WriteShard, fates: Fates) -> Written:
+    """Refine and write a shard's documents; the fates of those that refinement drops are changed."""
+    run = _Run(shard, fates)
+    batches = read_documents(shard.documents, batch_rows=BATCH_ROWS)
+    first = next(batches, pa.RecordBatch.from_pylist([], document_schema()))
+    survivors = run.survivors(chain([first], batches))
+    documents = write_documents(shard.out, f"documents/{shard.key}.parquet", survivors, first.schema)
+    table = pa.Table.from_pylist(run.refined, REFINE_SCHEMA)
+    refined = write_parquet(shard.out, f"refine/{shard.key}.parquet", table.to_batches(), REFINE_SCHEMA)
+    pa.default_memory_pool().release_unused()
+    return Written([documents, refined], table, run.characters)
+
+
+def record_of(shard: WriteShard, fates: Fates, written: Written) -> ShardRecord:
+    """What is counted of a shard.
 
     Returns:
         counts `kept`, `characters`, `dropped_<rule>` for what refinement dropped, and its COUNTS; details
         `refined`: of each of COUNTS, how many documents it is of; `contamination`: the tally by benchmark.
     """
-    run = _ShardRun(shard)
-    schema = next((batch.schema for batch in read_documents(shard.documents)), document_schema())
-    documents = write_documents(shard.out, f"documents/{shard.key}.parquet", run.survivors(), schema)
-    ledger = write_full(shard.out, full_path(shard.key), run.ledger)
-    batches = [pa.RecordBatch.from_pylist(run.refined, REFINE_SCHEMA)]
-    refined = write_parquet(shard.out, f"refine/{shard.key}.parquet", batches, REFINE_SCHEMA)
-    touched = Counter(name for row in run.refined for name in COUNTS if row[name])
-    details: dict[str, Any] = {"refined": dict(sorted(touched.items()))}
-    if run.refiner.contamination:
-        details["contamination"] = run.refiner.contamination.tally(run.hits)
-    return ShardRecord(f"write-{shard.key}", [documents, ledger, refined], dict(run.counts), details)
+    rules = np.bincount(fates.rule, minlength=256)
+    counts = {"kept": int(rules[Rule.KEPT]), "characters": written.characters}
+    counts |= {f"dropped_{rule.label}": int(rules[rule]) for rule in DROPPING}
+    counts |= {name: pc.sum(written.refined[name]).as_py() or 0 for name in COUNTS}
+    touched = {name: pc.sum(pc.greater(written.refined[name], 0)).as_py() or 0 for name in COUNTS}
+    details: dict[str, Any] = {"refined": touched}
+    if contamination := _refiner(shard.refine, shard.boilerplate).contamination:
+        details["contamination"] = _tally(written.refined, contamination)
+    return ShardRecord(f"write-{shard.key}", written.files, counts, details)
 
 
-class _ShardRun:
+class _Run:
     """What one shard gathers as its documents pass."""
 
-    def __init__(self, shard: WriteShard) -> None:
+    def __init__(self, shard: WriteShard, fates: Fates) -> None:
         self.shard = shard
-        self.refiner = _refiner(shard.refine, shard.out, shard.boilerplate)
-        self.ledger: list[LedgerRow] = []
+        self.fates = fates
+        self.refiner = _refiner(shard.refine, shard.boilerplate)
         self.refined: list[dict[str, Any]] = []
-        self.hits: list[Sequence[Hit]] = []  # of each document with any
-        self.counts = Counter({"kept": 0, "characters": 0})
+        self.characters = 0
 
-    def survivors(self) -> Iterator[pa.RecordBatch]:
-        """The documents that are kept, refined."""
-        decisions, ids = read_decisions(self.shard.out)
-        kept = decisions.kept
-        first, total = self.shard.first, count_documents(self.shard.documents)
-        for batch in read_documents(self.shard.documents):
-            here = kept[first : first + batch.num_rows]
-            refined = self._refine(batch.filter(pa.array(here)))
-            fates = iter(refined)
-            for row, url in enumerate(batch.column("url").to_pylist(), first):
-                drop = next(fates) if kept[row] else None
-                self.ledger.append(_fate(row, url, decisions, ids, drop))
+    def survivors(self, documents: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Those of the shard's documents that are written, refined."""
+        chosen = self.shard.to_write(self.fates)
+        first, total = 0, max(1, len(chosen))
+        for batch in documents:
+            here = chosen[first : first + batch.num_rows]
+            left = self._refine(batch.filter(pa.array(here)), first + np.flatnonzero(here))
             first += batch.num_rows
-            left = _left(batch.filter(pa.array(here)), refined)
-            self.counts["kept"] += left.num_rows
-            self.counts["characters"] += sum(left.column("num_characters").to_pylist())
-            advance((first - self.shard.first) / total, kept=left.num_rows)
+            self.characters += pc.sum(left.column("num_characters")).as_py() or 0
+            advance(first / total, kept=left.num_rows)
             yield left
 
-    def _refine(self, batch: pa.RecordBatch) -> list[Refined]:
-        """What becomes of each row of a batch of survivors."""
-        rows = batch.select(["id", "host", "url", "text"]).to_pylist()
-        found = [self.refiner.refine(row) for row in rows]
-        for row, refined in zip(rows, found, strict=True):
-            if refined.rule is not None:
-                self.counts[f"dropped_{refined.rule.label}"] += 1
+    def _refine(self, batch: pa.RecordBatch, rows: np.ndarray) -> pa.RecordBatch:
+        """What is left of a batch of survivors, which are `rows` of the shard."""
+        places = np.arange(batch.num_rows) if self.refiner.is_active else _blank(batch.column("text"))
+        if not len(places):
+            return batch
+        looked_at = batch.take(pa.array(places)).select(["id", "host", "url", "text"])
+        found = [self.refiner.refine(row) for row in looked_at.to_pylist()]
+        for row, id, refined in zip(rows[places].tolist(), looked_at.column("id").to_pylist(), found, strict=True):
             if refined.rule is not None or refined.counts or refined.hits:
-                self.refined.append(_refine_row(row["id"], refined))
-                self.counts.update(refined.counts)
-            if refined.hits:
-                self.hits.append(refined.hits)
-        return found
+                self.refined.append(_refine_row(id, refined))
+            if refined.rule is not None:
+                self._drop(row, refined)
+        if self.refiner.is_active:
+            batch = _with_texts(batch, [refined.text for refined in found])
+        return batch.filter(pa.array(self.fates.kept[rows]))
+
+    def _drop(self, row: int, refined: Refined) -> None:
+        self.fates.rule[row] = refined.rule
+        self.fates.value[row] = np.nan if refined.value is None else refined.value
+        self.fates.threshold[row] = np.nan if refined.threshold is None else refined.threshold
+
+
+def _blank(texts: pa.StringArray) -> np.ndarray:
+    """Rows without anything but white space; of nearly all texts only the first characters are looked at."""
+    starts = pc.utf8_slice_codeunits(texts, 0, 4).to_pylist()
+    blank = [row for row, start in enumerate(starts) if not start.strip() and not texts[row].as_py().strip()]
+    return np.array(blank, dtype=np.int64)
 
 
 def _refine_row(id: bytes, refined: Refined) -> dict[str, Any]:
@@ -128,56 +183,39 @@ def _refine_row(id: bytes, refined: Refined) -> dict[str, Any]:
         "id": id,
         "rule": Rule.KEPT if refined.rule is None else refined.rule,
         "blocked_by": refined.blocked_by,
+        "num_characters": len(refined.text),
         **{name: refined.counts.get(name, 0) for name in COUNTS},
         "benchmarks": list(dict.fromkeys(hit.benchmark for hit in refined.hits)),
         "items": [f"{hit.benchmark}/{hit.item}" for hit in refined.hits],
     }
 
 
-def _left(batch: pa.RecordBatch, refined: list[Refined]) -> pa.RecordBatch:
-    """The rows that refinement keeps, with their new texts."""
-    texts = pa.array([one.text for one in refined], pa.string())
-    lengths = pa.array([len(one.text) for one in refined], pa.int64())
-    names = batch.schema.names
-    batch = batch.set_column(names.index("text"), batch.schema.field("text"), texts)
-    batch = batch.set_column(names.index("num_characters"), batch.schema.field("num_characters"), lengths)
-    return batch.filter(pa.array([one.rule is None for one in refined], pa.bool_()))
+def _tally(refined: pa.Table, contamination: Contamination) -> dict[str, Any]:
+    """The items of benchmarks that rows of REFINE_SCHEMA name, by benchmark."""
+    found = refined.select(["benchmarks", "items"]).filter(pc.greater(pc.list_value_length(refined["items"]), 0))
+    return contamination.tally([_hits(row["benchmarks"], row["items"]) for row in found.to_pylist()])
 
 
-def _fate(row: int, url: str | None, decisions: Decisions, ids: pa.Array, refined: Refined | None) -> LedgerRow:
-    survivor, twin, id = int(decisions.survivor[row]), int(decisions.twin[row]), ids[row].as_py()
-    if refined is None:
-        rule = Rule.EXACT_DUPLICATE if decisions.exact[row] else Rule.NEAR_DUPLICATE
-        return LedgerRow(id, url, STAGE, rule, twin_id=ids[twin].as_py(), survivor_id=ids[survivor].as_py())
-    if refined.rule is None:
-        return LedgerRow(id, url, STAGE, Rule.KEPT)
-    return LedgerRow(id, url, STAGE, refined.rule, refined.value, refined.threshold)
+def _hits(benchmarks: list[str], items: list[str]) -> list[Hit]:
+    """The hits that a row of REFINE_SCHEMA tells of: which items, no longer how well they matched."""
+    hits = []
+    for item in items:
+        benchmark = max((name for name in benchmarks if item.startswith(f"{name}/")), key=len)
+        hits.append(Hit(benchmark, item.removeprefix(f"{benchmark}/"), np.nan, np.nan, (0, 0)))
+    return hits
+
+
+def _with_texts(batch: pa.RecordBatch, texts: list[str]) -> pa.RecordBatch:
+    """The rows with new texts, and their lengths."""
+    for name, column in (("text", pa.array(texts, pa.string())), ("num_characters", pa.array(map(len, texts)))):
+        place = batch.schema.get_field_index(name)
+        batch = batch.set_column(place, batch.schema.field(place), column)
+    return batch
 
 
 @lru_cache(maxsize=1)
-def _refiner(config: RefineConfig, out: str, boilerplate: tuple[str, ...]) -> Refiner:
+def _refiner(config: RefineConfig, boilerplate: tuple[str, ...]) -> Refiner:
     """A worker writes many shards; the lists are read for the first."""
-    batches = (batch for path in boilerplate for batch in read_documents(join(out, path), ["key"]))
+    batches = (batch for uri in boilerplate for batch in read_documents(uri, ["key"]))
     keys = [np.empty(0, np.uint64), *(batch.column("key").to_numpy() for batch in batches)]
-    return Refiner(config, np.concatenate(keys))
-
-
-def write_decisions(out: str, decisions: Decisions, ids: pa.Array) -> None:
-    """Leave the decisions where `read_decisions` finds them."""
-    columns = [pa.array(decisions.survivor), pa.array(decisions.twin), pa.array(decisions.exact), ids]
-    batch = pa.RecordBatch.from_arrays(columns, names=["survivor", "twin", "exact", "id"])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    write_bytes(_decisions_uri(out), sink.getvalue().to_pybytes())
-
-
-def read_decisions(out: str) -> tuple[Decisions, pa.Array]:
-    """The decisions over all documents and their ids, binary(16) (documents,)."""
-    batch = pa.ipc.open_file(pa.BufferReader(read_bytes(_decisions_uri(out)))).get_batch(0)
-    survivor, twin, exact, ids = batch.columns
-    return Decisions(survivor.to_numpy(), twin.to_numpy(), exact.to_numpy(zero_copy_only=False)), ids
-
-
-def _decisions_uri(out: str) -> str:
-    return join(out, "_decisions.arrow")
+    return Refiner(config, np.unique(np.concatenate(keys)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from storage.artifact import data_files
+from storage.artifact import Outcome, read_manifest
+from storage.uri import join
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.progress import shard_progress
 from tasks.refine.config import RefineConfig
@@ -23,10 +24,21 @@ def deduplicate(
     from tasks.deduplicate.deduplicate import deduplicate as deduplicate_documents
 
     progress = shard_progress("deduplicate", "steps of shards", ("documents", "kept"))
-    return execute(
-        plan,
-        lambda out: deduplicate_documents(
-            data_files(documents.uri, "documents/"), config, refine, out=out, executor=executor, progress=progress
-        ),
-        needs=[documents],
-    )
+    base = join(plan.uri.rsplit("/", 1)[0], config.onto) if config.onto else None
+
+    def work(out: str) -> Outcome:
+        digests = _digests(documents.uri)
+        return deduplicate_documents(
+            list(digests), config, refine, out=out, executor=executor, progress=progress, base=base, digests=digests
+        )
+
+    return execute(plan, work, needs=[documents])
+
+
+def _digests(curated: str) -> dict[str, str]:
+    """URI and sha256 of the files of documents of a complete artifact, as its manifest has them."""
+    manifest = read_manifest(curated)
+    if manifest is None:
+        raise FileNotFoundError(f"no complete artifact at {curated}")
+    found = {entry.path: entry.sha256 for entry in manifest.files if entry.path.startswith("documents/")}
+    return {join(curated, path): found[path] for path in sorted(found)}

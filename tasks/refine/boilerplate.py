@@ -102,9 +102,13 @@ class Boilerplate:
         self._keys = keys
         self._min_letters = config.min_letters
 
+    @property
+    def is_empty(self) -> bool:
+        return not len(self._keys)
+
     def cut(self, host: str | None, text: str) -> tuple[str, int, int]:
         """The text without boilerplate lines, how many were cut, and the characters this took."""
-        if host is None or not len(self._keys):
+        if host is None or self.is_empty:
             return text, 0, 0
         lines = text.split("\n")
         keys = line_keys(host, lines, self._min_letters)

@@ -76,6 +76,14 @@ class Refiner:
         self._footer = Footer(config.footer)
         self.contamination = Contamination(config.decontamination) if config.decontamination.benchmarks else None
 
+    @property
+    def is_active(self) -> bool:
+        """Whether documents with a text can be changed, dropped, or found to contain something at all."""
+        config = self._config
+        cuts = config.japanese_punctuation or bool(config.footer.files) or not self._boilerplate.is_empty
+        blocks = bool(config.hosts.files or config.hosts.patterns)
+        return cuts or blocks or config.pii.enabled or self.contamination is not None
+
     def refine(self, row: Mapping[str, Any]) -> Refined:
         """Refine a document: its `host`, `url` and `text`."""
         if blocked_by := self._hosts.match(row["host"], row["url"]):

@@ -14,7 +14,7 @@ from typing import Any
 
 from flows import cli
 
-BESIDE = re.compile(r"\.lease|_attempts\.json|\.progress")  # written for every stage, whatever it makes
+BESIDE = re.compile(r"\.lease|_attempts\.json|\.progress|__pycache__")  # written for every stage, whatever it makes
 
 
 def kill_at(stage: str, number: int) -> None:

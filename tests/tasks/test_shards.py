@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from storage.artifact import FileEntry, new_file
-from tasks.shards import ExecutorConfig, Shard, ShardFailedError, ShardRecord, combine, map_shards
+from tasks.shards import ExecutorConfig, Shard, ShardFailedError, ShardRecord, combine, map_shards, one_pool
 from tests.killing import kill_parent, started, wait_until, wait_until_gone
 
 
@@ -129,3 +130,49 @@ def test_a_dask_cluster_gives_the_same(tmp_path: Path) -> None:
         executor=ExecutorConfig(workers=1),
     )
     assert by_dask == here
+
+
+def say_pid(argument: tuple[str, int]) -> ShardRecord:
+    """Dies at 9; else says which process it ran in."""
+    number = argument[1]
+    if number == 9:
+        os._exit(1)
+    return ShardRecord(f"s{number}", [], {"pid": os.getpid()})
+
+
+def pids(out: Path, number: int, executor: ExecutorConfig) -> int:
+    """The process that a mapping of one shard runs in."""
+    (record,) = map_shards(say_pid, shards(out, [number]), out=str(out), executor=executor)
+    return record.counts["pid"]
+
+
+def test_mappings_of_one_pool_share_their_workers(tmp_path: Path) -> None:
+    one, two = ExecutorConfig(workers=1), ExecutorConfig(workers=2)
+    with one_pool(two):
+        shared = {pids(tmp_path, number, two) for number in range(4)}
+        other = pids(tmp_path, 4, one)
+    assert len(shared) <= 2, "a process for each mapping"
+    assert len({*shared, other, pids(tmp_path, 5, two), os.getpid()}) == len(shared) + 3, "another pool, and after it"
+
+
+def test_the_only_worker_of_one_pool_is_this_process(tmp_path: Path) -> None:
+    one = ExecutorConfig(workers=1)
+    with one_pool(one):
+        assert pids(tmp_path, 0, one) == os.getpid()
+    assert pids(tmp_path, 1, one) != os.getpid()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_shard_that_fails_in_one_pool_leaves_it_usable(tmp_path: Path, workers: int) -> None:
+    executor = ExecutorConfig(workers=workers)
+    with one_pool(executor):
+        with pytest.raises(ShardFailedError, match="thirteen"):
+            map_shards(write_square, shards(tmp_path, [13, 14]), out=str(tmp_path), executor=executor)
+        pids(tmp_path, 0, executor)
+
+
+def test_a_dead_worker_breaks_one_pool(tmp_path: Path) -> None:
+    two = ExecutorConfig(workers=2)
+    with one_pool(two), pytest.raises(ShardFailedError, match="BrokenProcessPool"):
+        pids(tmp_path, 9, two)
+    assert pids(tmp_path, 1, two) != os.getpid(), "the block has ended, and with it the broken pool"

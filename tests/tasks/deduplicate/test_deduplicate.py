@@ -4,137 +4,149 @@ from __future__ import annotations
 
 import gzip
 import json
-import random
+import shutil
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from storage.artifact import content_digest
-from storage.documents import document_id, document_schema, read_texts, write_documents
+from storage.artifact import Outcome, content_digest
+from storage.documents import document_id, read_texts
 from storage.ledger import Rule, read_full
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.deduplicate import deduplicate
-from tasks.deduplicate.signatures import Signer, exact_digest, shingles
 from tasks.shards import ExecutorConfig
+from tests.tasks.deduplicate.corpora import UNREFINED, Page, sentences, write_pages
 
-ONE = ExecutorConfig(workers=1)
-
-
-def sentences(seed: int, number: int = 60) -> str:
-    """Japanese-looking text without repeats, different for each seed."""
-    rng = random.Random(seed)
-    words = [
-        "雲雀",
-        "野原",
-        "春風",
-        "朝霧",
-        "歌声",
-        "丘",
-        "川辺",
-        "麦畑",
-        "青空",
-        "巣",
-        "羽",
-        "旅人",
-        "古道",
-        "村",
-        "鐘",
-    ]
-    verbs = ["渡る", "響く", "昇る", "眠る", "揺れる", "光る", "消える", "流れる", "集う", "笑う"]
-    return "\n".join(
-        f"{rng.choice(words)}の{rng.choice(words)}に{rng.choice(words)}が{rng.randint(1, 999)}回{rng.choice(verbs)}。"
-        for _ in range(number)
-    )
+pytestmark = pytest.mark.usefixtures("shards_in_threads")
 
 
-def write_shard(folder: Path, name: str, rows: list[tuple[str, str]]) -> str:
-    """A document shard of (crawl, text) rows; the id of row i is document_id(name, i)."""
-    schema = document_schema()
-    columns: dict[str, list[object]] = {field.name: [None] * len(rows) for field in schema}
-    columns["id"] = [document_id(name, number) for number in range(len(rows))]
-    columns["url"] = [f"https://example.org/{name}/{number}" for number in range(len(rows))]
-    columns["crawl"] = [crawl for crawl, _ in rows]
-    columns["text"] = [text for _, text in rows]
-    columns["num_characters"] = [len(text) for _, text in rows]
-    columns["lines_removed"] = columns["characters_removed"] = [0] * len(rows)
-    write_documents(str(folder), f"{name}.parquet", pa.table(columns, schema=schema))
-    return str(folder / f"{name}.parquet")
+def run(shards: list[str], out: Path, **config: Any) -> Outcome:
+    settings = DeduplicateConfig.model_validate(config)
+    return deduplicate(shards, settings, UNREFINED, out=str(out), executor=ExecutorConfig(workers=1), pairs_per_bin=0)
 
 
 def kept_ids(out: Path) -> set[bytes]:
     return {id_ for path in (out / "documents").glob("*.parquet") for id_, _ in read_texts(str(path))}
 
 
+def fates(out: Path) -> dict[bytes, Any]:
+    """Every document's ledger row."""
+    return {row.id: row for path in (out / "ledger").iterdir() for row in read_full(str(path))}
+
+
 def test_the_newest_of_copies_survives_and_every_drop_names_its_twin(tmp_path: Path) -> None:
     edited = sentences(1).replace("雲雀", "ひばり", 1)
-    shards = [
-        write_shard(tmp_path, "a", [("CC-MAIN-2020-05", sentences(1)), ("CC-MAIN-2020-05", sentences(2))]),
-        write_shard(
-            tmp_path,
-            "b",
-            [
-                ("CC-MAIN-2023-50", edited),
-                ("CC-MAIN-2023-50", "  " + sentences(2) + "\n"),
-                ("unknown", "短文"),
-            ],
-        ),
-    ]
-    outcome = deduplicate(shards, DeduplicateConfig(), out=str(tmp_path / "out"), executor=ONE)
+    old = [Page(sentences(1), "CC-MAIN-2020-05"), Page(sentences(2), "CC-MAIN-2020-05")]
+    new = [Page(edited, "CC-MAIN-2023-50"), Page(f"  {sentences(2)}\n", "CC-MAIN-2023-50"), Page("短文", "unknown")]
+    outcome = run([write_pages(tmp_path, "a", old), write_pages(tmp_path, "b", new)], tmp_path / "out")
     counts = {
         "documents": 5,
         "kept": 3,
         "dropped": 2,
+        "same_url": 0,
         "exact_duplicates": 1,
         "near_duplicates": 1,
         "clusters": 2,
+        "characters": sum(len(page.text) for page in new),
     }
     assert counts.items() <= outcome.counts.items()
     assert kept_ids(tmp_path / "out") == {document_id("b", number) for number in range(3)}
-    rows = {row.id: row for path in "ab" for row in read_full(str(tmp_path / "out" / "ledger" / f"{path}.parquet"))}
+    rows = fates(tmp_path / "out")
     assert len(rows) == 5
-    assert rows[document_id("a", 0)].rule == Rule.NEAR_DUPLICATE
-    assert rows[document_id("a", 0)].twin_id == rows[document_id("a", 0)].survivor_id == document_id("b", 0)
-    assert rows[document_id("a", 1)].rule == Rule.EXACT_DUPLICATE
-    assert rows[document_id("a", 1)].survivor_id == document_id("b", 1)
-    assert rows[document_id("b", 2)].rule == Rule.KEPT
+    near, exact, short = rows[document_id("a", 0)], rows[document_id("a", 1)], rows[document_id("b", 2)]
+    assert (near.rule, near.twin_id, near.survivor_id) == (Rule.NEAR_DUPLICATE, *[document_id("b", 0)] * 2)
+    assert (exact.rule, exact.twin_id, exact.survivor_id) == (Rule.EXACT_DUPLICATE, *[document_id("b", 1)] * 2)
+    assert (short.rule, short.twin_id, short.survivor_id, short.value) == (Rule.KEPT, None, None, None)
+    assert {row.stage for row in rows.values()} == {"deduplicate"}
+    assert short.url == "https://example.org/b/2"
+    assert not (tmp_path / "out" / "_work").exists()
 
 
-def test_the_result_depends_neither_on_workers_nor_on_the_order_of_shards(tmp_path: Path) -> None:
-    texts = [sentences(seed % 7) for seed in range(12)]
-    shards = [write_shard(tmp_path, f"s{n}", [("CC-MAIN-2024-10", text) for text in texts[n::3]]) for n in range(3)]
-    one = deduplicate(shards, DeduplicateConfig(), out=str(tmp_path / "1"), executor=ONE)
-    two = deduplicate(shards[::-1], DeduplicateConfig(), out=str(tmp_path / "2"), executor=ExecutorConfig(workers=2))
+def test_a_page_of_one_url_is_dropped_before_its_text_is_looked_at(tmp_path: Path) -> None:
+    old, new = (
+        Page(sentences(1), "CC-MAIN-2020-05", "https://example.org/"),
+        Page(sentences(2), url="https://example.org/"),
+    )
+    copy = Page(sentences(1), "CC-MAIN-2019-04")  # of a text that its page has no longer
+    outcome = run([write_pages(tmp_path, "a", [old, new, copy])], tmp_path / "out", urls=True)
+    assert (outcome.counts["same_url"], outcome.counts["exact_duplicates"]) == (1, 0)
+    assert kept_ids(tmp_path / "out") == {document_id("a", 1), document_id("a", 2)}
+    assert fates(tmp_path / "out")[document_id("a", 0)].rule == Rule.SAME_URL
+
+
+def test_a_verified_copy_says_how_similar_it_is_and_how_similar_a_copy_has_to_be(tmp_path: Path) -> None:
+    texts = [sentences(1), sentences(1).replace("雲雀", "ひばり", 1)]
+    left, right = (set(map("".join, zip(*(text[first:] for first in range(5)), strict=False))) for text in texts)
+    shard = write_pages(tmp_path, "a", [*map(Page, texts), Page(sentences(1) + "\n")])
+    run([shard], tmp_path / "out", verify={"enabled": True, "min_jaccard": 0.7})
+    near, exact = (row for row in fates(tmp_path / "out").values() if row.rule != Rule.KEPT)
+    if near.rule == Rule.EXACT_DUPLICATE:
+        near, exact = exact, near
+    assert near.value == pytest.approx(len(left & right) / len(left | right), abs=1e-3)
+    assert (near.threshold, exact.value, exact.threshold) == (0.7, None, None)
+
+
+def test_documents_without_a_copy_are_written_as_they_were(tmp_path: Path) -> None:
+    """Column for column, whatever curation has measured."""
+    shard = write_pages(tmp_path, "a", [Page(sentences(seed), quality=0.5) for seed in range(5)])
+    run([shard], tmp_path / "out")
+    assert pq.read_table(tmp_path / "out" / "documents" / "a.parquet").equals(pq.read_table(shard))
+
+
+def test_the_result_does_not_depend_on_the_order_of_shards(tmp_path: Path) -> None:
+    pages = [Page(sentences(seed % 7)) for seed in range(12)]
+    shards = [write_pages(tmp_path, f"s{number}", pages[number::3]) for number in range(3)]
+    one, two = run(shards, tmp_path / "1"), run(shards[::-1], tmp_path / "2")
     assert content_digest(one.files) == content_digest(two.files)
-    assert one.counts == two.counts
+    assert (one.counts, one.details) == (two.counts, two.details)
     assert one.counts["kept"] == 7
 
 
+def test_progress_grows_to_the_end_and_counts_what_is_kept(tmp_path: Path) -> None:
+    shards = [write_pages(tmp_path, name, [Page(sentences(1)), Page(sentences(2))]) for name in "ab"]
+    seen: list[tuple[float, int, int]] = []
+    deduplicate(
+        shards,
+        DeduplicateConfig(),
+        out=str(tmp_path / "out"),
+        executor=ExecutorConfig(workers=1),
+        progress=lambda done, total, counts: seen.append((done, total, counts.get("kept", 0))),
+        pairs_per_bin=0,
+    )
+    assert seen == sorted(seen)
+    assert (seen[0][0], seen[-1]) == (0, (8, 8, 2)), "two shards are signed, decided on, counted and written"
+
+
 def test_short_and_empty_texts_do_not_all_collide(tmp_path: Path) -> None:
-    shard = write_shard(tmp_path, "s", [("c", text) for text in ("春", "夏", "春夏", "春夏秋冬", "春")])
-    outcome = deduplicate([shard], DeduplicateConfig(), out=str(tmp_path / "out"), executor=ONE)
-    assert (outcome.counts["kept"], outcome.counts["exact_duplicates"]) == (4, 1)
+    shard = write_pages(tmp_path, "s", [Page(text) for text in ("春", "夏", "春夏", "春夏秋冬", "春", "", " 　\n")])
+    outcome = run([shard], tmp_path / "out")
+    assert (outcome.counts["kept"], outcome.counts["exact_duplicates"]) == (4, 2)
+    assert outcome.counts["dropped_emptied"] == 1, "of two documents without a text one is no copy, and empty"
 
 
 def test_no_documents_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no documents in the 1 shards"):
-        deduplicate([write_shard(tmp_path, "s", [])], DeduplicateConfig(), out=str(tmp_path / "o"), executor=ONE)
+        run([write_pages(tmp_path, "s", [])], tmp_path / "out")
 
 
 def test_the_same_warc_twice_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "again").mkdir()
-    shards = [write_shard(tmp_path, "s", [("c", "春")]), write_shard(tmp_path / "again", "s", [("c", "夏")])]
+    shard, again = write_pages(tmp_path, "s", [Page("春")]), write_pages(tmp_path / "again", "s", [Page("夏")])
     with pytest.raises(ValueError, match="not unique"):
-        deduplicate(shards, DeduplicateConfig(), out=str(tmp_path / "o"), executor=ONE)
+        run([shard, again], tmp_path / "out")
+    with pytest.raises(ValueError, match="1 ids are of more than one document"):
+        run([shard, str(shutil.copy(again, tmp_path / "t.parquet"))], tmp_path / "out-2")
 
 
-def test_signatures_are_code_points_and_white_space_decides_nothing_but_exactness() -> None:
-    assert shingles("春の小川は", 3) == {text.encode() for text in ("春の小", "の小川", "小川は")}
-    assert exact_digest("春の 小川\n") == exact_digest("春の小川")
-    assert exact_digest("春の小川") != exact_digest("春の大川")
-    signer = Signer(ngram=5, bands=4, rows=5)
-    assert (signer.bands_of(sentences(3)) == signer.bands_of(sentences(3))).all()
-    assert not (signer.bands_of(sentences(3)) == signer.bands_of(sentences(4))).any()
+def test_the_measured_s_curve_is_in_the_details(tmp_path: Path) -> None:
+    shard = write_pages(tmp_path, "s", [Page("春")])
+    outcome = deduplicate(
+        [shard], DeduplicateConfig(), out=str(tmp_path / "out"), executor=ExecutorConfig(workers=1), pairs_per_bin=4
+    )
+    curve = outcome.details["s_curve"]
+    assert [(round(bin["low"], 2), bin["pairs"]) for bin in curve[-2:]] == [(0.94, 4), (0.97, 4)]
+    assert json.loads(json.dumps(outcome.details)) == outcome.details, "what a manifest can hold"
 
 
 def test_recall_on_planted_pairs_follows_the_s_curve(tmp_path: Path, shared_data: Path) -> None:
@@ -144,9 +156,9 @@ def test_recall_on_planted_pairs_follows_the_s_curve(tmp_path: Path, shared_data
         documents = [json.loads(line) for line in file]
     with gzip.open(oracles / "oracle_dedup_2k_0.9.jsonl.gz", "rt") as file:
         pairs = [json.loads(line) for line in file]
-    shard = write_shard(tmp_path, "s", [("c", document["text"]) for document in documents])
-    outcome = deduplicate([shard], DeduplicateConfig(bands=14, rows=8), out=str(tmp_path / "o"), executor=ONE)
-    survivors = kept_ids(tmp_path / "o")
+    shard = write_pages(tmp_path, "s", [Page(document["text"]) for document in documents])
+    outcome = run([shard], tmp_path / "out", bands=14, rows=8)
+    survivors = kept_ids(tmp_path / "out")
     kept = {document["id"] for number, document in enumerate(documents) if document_id("s", number) in survivors}
     both = [pair for pair in pairs if {pair["a"], pair["b"]} <= kept]
     assert outcome.counts["kept"] < len(documents)

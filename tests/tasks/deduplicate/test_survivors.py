@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +12,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.artifact import content_digest
-from storage.documents import document_id, document_schema, write_documents
+from storage.documents import document_id
 from storage.ledger import Rule, read_full
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.deduplicate import deduplicate
 from tasks.deduplicate.host_lines import MergeShard, merge_shard
 from tasks.refine.config import RefineConfig
 from tasks.shards import ExecutorConfig
-from tasks.shards import _open_executor as shard_pool
-from tests.tasks.deduplicate.test_deduplicate import sentences
+from tests.tasks.deduplicate.corpora import Page, sentences
+from tests.tasks.deduplicate.corpora import write_pages as write_corpus_pages
+
+pytestmark = pytest.mark.usefixtures("shards_in_threads")
 
 CONFIG = DeduplicateConfig(bands=2, rows=20)
 MENU = "巣箱の店\n買い物かご\n店までの道"
 NOTICE = "当店の巣箱は、雲雀観察会の会員が、一つずつ手で作ってお届けしています。"
 
 
-def write_pages(folder: Path, name: str, pages: list[tuple[str | None, str]]) -> str:
+def write_pages(folder: Path, name: str, pages: Sequence[tuple[str | None, str]]) -> str:
     """A document shard of (host, text) pages; the id of page i is document_id(name, i)."""
-    columns: dict[str, list[Any]] = {field.name: [None] * len(pages) for field in document_schema()}
-    columns["id"] = [document_id(name, number) for number in range(len(pages))]
-    columns["host"] = [host for host, _ in pages]
-    columns["url"] = [host and f"https://{host}/{name}/{number}" for number, (host, _) in enumerate(pages)]
-    columns["crawl"] = ["CC-MAIN-2024-10"] * len(pages)
-    columns["text"] = [text for _, text in pages]
-    columns["num_characters"] = [len(text) for _, text in pages]
-    columns["lines_removed"] = columns["characters_removed"] = [0] * len(pages)
-    write_documents(str(folder), f"{name}.parquet", pa.table(columns, schema=document_schema()))
-    return str(folder / f"{name}.parquet")
+    return write_corpus_pages(folder, name, [Page(text, host=host) for host, text in pages])
 
 
 @pytest.fixture
@@ -51,19 +44,9 @@ def shards(tmp_path: Path) -> list[str]:
     return [write_pages(tmp_path, name, pages[first::3]) for first, name in enumerate("abc")]
 
 
-@pytest.fixture(autouse=True)
-def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One worker is a thread: starting processes would take most of the time of these tests."""
-
-    def open_executor(config: ExecutorConfig, num_shards: int) -> Any:
-        return ThreadPoolExecutor(1) if config.workers == 1 else shard_pool(config, num_shards)
-
-    monkeypatch.setattr("tasks.shards._open_executor", open_executor)
-
-
 def run(shards: list[str], out: Path, workers: int = 1, **refine: Any) -> Any:
     config = RefineConfig.model_validate(refine)
-    return deduplicate(shards, CONFIG, config, out=str(out), executor=ExecutorConfig(workers=workers))
+    return deduplicate(shards, CONFIG, config, out=str(out), executor=ExecutorConfig(workers=workers), pairs_per_bin=0)
 
 
 def texts_of(out: Path) -> dict[bytes, str]:
@@ -100,7 +83,7 @@ def test_what_refinement_does_is_in_documents_ledger_counts_and_its_own_file(sha
     assert counts["boilerplate_lines"] == sum(row["boilerplate_lines"] for row in rows.values()) == 8 * 4
     assert (counts["boilerplate_found"], outcome.details["refined"]["boilerplate_lines"]) == (4, 8)
     assert {file.path for file in outcome.files} >= {"refine/a.parquet", "boilerplate/000.parquet"}
-    assert not (tmp_path / "out" / "_lines").exists()
+    assert not (tmp_path / "out" / "_work").exists()
 
 
 def test_numbers_of_characters_are_those_of_the_text_and_the_rest_of_a_row_stays(
@@ -137,7 +120,7 @@ def test_ranges_of_keys_together_are_the_whole(
     shards: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counts read back bucket by bucket find the lines that one reading of all finds."""
-    monkeypatch.setattr("tasks.deduplicate.deduplicate.forget_counts", lambda out: None)
+    monkeypatch.setattr("tasks.deduplicate.deduplicate.remove", lambda uri: None)
     out = tmp_path / "out"
     run(shards, out)
     whole = pq.read_table(out / "boilerplate" / "000.parquet").to_pylist()

@@ -115,3 +115,27 @@ def test_a_benchmarks_item_is_found_and_the_document_dropped_or_marked(
 def test_without_boilerplate_lines_nothing_of_the_kind_is_cut() -> None:
     refined = Refiner(RefineConfig(), np.empty(0, np.uint64)).refine(row(f"{NOTICE}\n{BODY}"))
     assert "boilerplate_lines" not in refined.counts
+
+
+OFF = {
+    "hosts": {"files": [], "patterns": []},
+    "japanese_punctuation": False,
+    "footer": {"files": []},
+    "pii": {"enabled": False},
+}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"hosts": {"files": [], "patterns": ["*.jp"]}},
+        {"japanese_punctuation": True},
+        {"footer": {}},
+        {"pii": {"enabled": True}},
+    ],
+)
+def test_a_refiner_is_active_where_any_part_of_it_can_change_a_text(part: dict[str, Any]) -> None:
+    """Documents of an inactive one are written without being looked at."""
+    assert not Refiner(RefineConfig.model_validate(OFF)).is_active
+    assert Refiner(RefineConfig.model_validate(OFF | part)).is_active
+    assert refiner(OFF).is_active, "it knows lines of boilerplate"
