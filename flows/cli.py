@@ -135,13 +135,16 @@ def crawls(
     set_: Set = None,
     root: Root = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show what is new; add nothing")] = False,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="deduplicate all crawls at once, onto no earlier corpus")
+    ] = False,
 ) -> None:
     """Find the crawls that Common Crawl has published since, and add them to the run's corpus."""
     from flows.new_crawls import follow_crawls
 
     loaded = _load(run_file, set_, root)
     with _reporting():
-        follow_crawls(loaded, since, console, dry_run=dry_run)
+        follow_crawls(loaded, since, console, dry_run=dry_run, at_once=at_once)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 crawls(run)                             # those later than all that the run follows
 crawls(run, since="CC-MAIN-2023-50")    # from this one on
+crawls(run, at_once=True)               # all deduplicated at once, so that the corpus is one generation again
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tasks.task import shown
     persist_result=False,
 )
 def crawls(
-    run: RunConfig, run_file: str = "", since: str | None = None
+    run: RunConfig, run_file: str = "", since: str | None = None, at_once: bool = False
 ) -> list[StageRecord] | State[list[StageRecord]]:
     """Find the crawls that the run's corpus lacks, publish what was found, and curate and deduplicate with them.
 
@@ -34,6 +35,7 @@ def crawls(
         run: the run file's content; its sources name at least one crawl.
         run_file: how the user named the run file. The run with the crawls added has a record of its own.
         since: the earliest crawl to add; else those later than all that the run follows.
+        at_once: make the corpus at once, not onto an earlier one.
 
     Returns:
         The records of the pipeline's stages; none, and a state that says so, where there was nothing to do.
@@ -42,7 +44,7 @@ def crawls(
         ConfigError, ConnectionError: what there is cannot be found out.
         StageError: a stage failed.
     """
-    found = find_new_crawls(run, since)
+    found = find_new_crawls(run, since, at_once=at_once)
     get_run_logger().info("%s", found.sentence())
     shown(create_table_artifact, crawls_table(found), key=f"{run.name}-crawls", description=found.sentence())
     if found.is_complete:

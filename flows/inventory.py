@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from flows.config import ConfigError
 from storage.artifact import MANIFEST, Manifest
 from storage.uri import filesystem, join, read_bytes
 from tasks.stage import STAGES
@@ -43,6 +44,21 @@ class Artifact:
     @property
     def is_again(self) -> bool:
         return self.folder.endswith(AGAIN)
+
+    def built_onto(self) -> list[Key]:
+        """The corpora whose documents a complete corpus does not write again, oldest first; none of another artifact.
+
+        Raises:
+            ConfigError: it cannot be told.
+        """
+        from storage.corpus import earlier_generations  # pyarrow is not for `--help`
+
+        if self.stage != "deduplicate" or self.manifest is None:
+            return []
+        try:
+            return [(self.stage, folder) for folder in earlier_generations(self.uri, self.manifest)]
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError([f"{self.uri}: it cannot be told which corpora it is built onto: {error}"]) from error
 
     @property
     def lease(self) -> str:

@@ -26,6 +26,7 @@ from flows.digests import (
     tokenizer_digest,
     warcs_digest,
 )
+from flows.onto import CURATED, base_fingerprint, curated_as
 from storage.artifact import artifact_uri, fingerprint, input_digests, library_versions
 from storage.checkpoints import FOLDER, checkpoint_uri
 from storage.tombstones import TOMBSTONES, tombstones_digest
@@ -38,7 +39,7 @@ from tasks.train.launch import work_folder
 # Raise a stage's version whenever the same inputs and literals give other bytes.
 ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "curate": ("2", ("resiliparse", "ahocorasick-rs", "pyarrow", "numpy", "xxhash")),
-    "deduplicate": ("2", ("datasketch", "xxhash", "pyarrow", "numpy")),
+    "deduplicate": ("3", ("xxhash", "pyarrow", "numpy")),
     "expand": ("1", ("sentencepiece", "tokenizers")),
     "initialize": ("1", ("torch", "safetensors")),
     "binarize": ("1", ("sentencepiece", "tokenizers", "pyarrow", "xxhash")),
@@ -46,13 +47,15 @@ ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train": ("1", ("torch",)),
     "export": ("1", ("torch", "safetensors")),
     "evaluate": ("1", ("torch", "transformers")),
-    "report": ("3", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
+    "report": ("4", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
 }
 # Settings that decide when a stage gives up, or how its work is laid out, not what it computes.
 CURATE_LIMITS = {"max_page_seconds", "max_page_memory_mib", "max_bad_record_ratio"}
 # Where lists and benchmarks lie; what they hold is an input. The profile is in the settings it gives.
 REFINE_PATHS: dict[str, Any] = {"profile": True, "hosts": {"files"}, "footer": {"files"}}
 REFINE_PATHS["decontamination"] = {"benchmarks": {"__all__": {"files"}}}
+# What computes the signatures does not change them; the corpus that is added to is an input.
+DEDUPLICATE_OUTSIDE = {"signatures", "onto"}
 # What decides which records of a crawl are read; how they are fetched decides nothing.
 INDEX_CHOICE = {"languages", "mime"}
 # What the run file says of an input's licence decides nothing but the report's page.
@@ -268,9 +271,25 @@ def _plan_corpus(planner: _Planner, run: RunConfig) -> None:
         inputs[TOMBSTONES] = taken_down
     workers = {"executor": run.executor.model_dump(mode="json")}
     planner.add("curate", literals, inputs, {"sources": run.curate.sources} | workers, optional)
-    literals = run.deduplicate.model_dump(mode="json")
+    _plan_deduplicate(planner, run)
+
+
+def _plan_deduplicate(planner: _Planner, run: RunConfig) -> None:
+    literals = run.deduplicate.model_dump(mode="json", exclude=DEDUPLICATE_OUTSIDE)
     literals["refine"] = run.refine.model_dump(mode="json", exclude=REFINE_PATHS)
-    planner.add("deduplicate", literals, planner.made("curate") | _refine_inputs(planner, run.refine), workers)
+    if run.deduplicate.survivor == "best_quality" and run.curate.classifier.model is None:
+        planner.problems.append(
+            "deduplicate.survivor: best_quality goes by the quality classifier's score, and there is none: set "
+            "curate.classifier.model, or choose newest, oldest or longest"
+        )
+    recorded = {"executor": run.executor.model_dump(mode="json")}
+    recorded |= {CURATED: curated_as(planner.stages["curate"], run.curate.sources)}
+    inputs = planner.made("curate") | _refine_inputs(planner, run.refine)
+    planner.add("deduplicate", literals, inputs, recorded)
+    if (folder := run.deduplicate.onto) is not None:
+        at_once = planner.stages["deduplicate"]
+        base = planner.external("deduplicate.onto", lambda: base_fingerprint(at_once, folder))
+        planner.add("deduplicate", literals, inputs | {"onto": base}, recorded)
 
 
 def _refine_inputs(planner: _Planner, refine: RefineConfig) -> dict[str, str]:

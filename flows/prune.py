@@ -1,9 +1,10 @@
 """`hibari prune`: remove what no run refers to any more.
 
-Kept is what the run records name (`flows.records`), and the token files that a kept mixture reads. The rest of the
-root's artifacts go: those of settings that were changed since, forced reruns that came out differently, artifacts
-that were begun and given up; with them temporary files, unfinished uploads and leases that are over a day old. Nothing
-is deleted unless asked. What another run is making at this moment, or is not recognised as an artifact, stays.
+Kept is what the run records name (`flows.records`), the corpora that a kept corpus is built onto or that a run is about
+to add to, and the token files that a kept mixture reads. The rest of the root's artifacts go: those of settings that
+were changed since, forced reruns that came out differently, artifacts that were begun and given up; with them temporary
+files, unfinished uploads and leases that are over a day old. Nothing is deleted unless asked. What another run is
+making at this moment, or is not recognised as an artifact, stays.
 
     plan = plan_prune("runs", forget=["old-run"])
     print(plan.num_bytes, [leftover.name for leftover in plan.remove])
@@ -25,7 +26,7 @@ from rich.table import Table
 
 from flows.config import ConfigError
 from flows.inventory import LEASE, Artifact, Entry, Key, entries, files_below, inventory, strangers
-from flows.records import RUNS, RunRecord, forget_run, kept_runs, references
+from flows.records import RUNS, RunRecord, forget_run, kept_runs, recorded_base, references
 from storage.artifact import MANIFEST
 from storage.lease import LeaseHeldError, current, hold
 from storage.mixture_plan import read_plan, resolve_uri
@@ -122,8 +123,15 @@ def _records(root: str, forget: Collection[str]) -> list[RunRecord]:
 
 
 def _needed(root: str, found: Sequence[Artifact], records: Sequence[RunRecord]) -> dict[Key, list[str]]:
-    """(stage, folder) -> the runs it stays for; token files also for the mixtures that read them."""
+    """(stage, folder) -> the runs it stays for; corpora also for those onto them, token files for their mixtures."""
     needed = {key: list(runs) for key, runs in references(records).items()}
+    for record in records:  # the corpus that it adds to may not be its own yet
+        if base := recorded_base(root, record):
+            _add(needed, ("deduplicate", base), [record.key])
+    for corpus in found:
+        if runs := needed.get(corpus.key):
+            for key in corpus.built_onto():
+                _add(needed, key, runs)
     for mixture in found:
         runs = needed.get(mixture.key)
         if mixture.stage != "mix" or mixture.manifest is None or not runs:
@@ -137,9 +145,13 @@ def _needed(root: str, found: Sequence[Artifact], records: Sequence[RunRecord]) 
         for split in splits.values():
             for source in split.sources:
                 stage, folder = resolve_uri(mixture.uri, source.tokens).split("/")[-4:-2]
-                at = needed.setdefault((stage, folder), [])
-                at += [run for run in runs if run not in at]
+                _add(needed, (stage, folder), runs)
     return needed
+
+
+def _add(needed: dict[Key, list[str]], key: Key, runs: Sequence[str]) -> None:
+    at = needed.setdefault(key, [])
+    at += [run for run in runs if run not in at]
 
 
 def _leftover(artifact: Artifact, files: Sequence[Entry]) -> Leftover:

@@ -18,6 +18,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+import yaml
+
 from flows.config import ConfigError, RunConfig, dump_run
 from flows.plan import Selection, named_run_file, run_record_uri
 from storage.uri import exists, is_local, join, listing, read_bytes, remove, write_bytes
@@ -163,6 +165,24 @@ def kept_runs(root: str, forget: Collection[str] = ()) -> list[RunRecord]:
     if problems:
         raise ConfigError(problems)
     return found
+
+
+def recorded_base(root: str, record: RunRecord) -> str | None:
+    """The folder of the corpus that a run adds to, as its resolved run file says; None where it adds to none.
+
+    Raises:
+        ConfigError: the run file cannot be read.
+    """
+    uri = join(root, RUNS, f"{record.key}.yaml")
+    try:
+        settings = yaml.safe_load(read_bytes(uri))
+        base: str | None = settings.get("deduplicate", {}).get("onto")
+    except FileNotFoundError:
+        return None
+    except (OSError, yaml.YAMLError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError([f"{uri}: which corpus the run adds to cannot be read: {reason}; run it again"]) from error
+    return base
 
 
 def forget_run(root: str, key: str) -> None:

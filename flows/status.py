@@ -73,29 +73,31 @@ def _newest_other(plan: StagePlan) -> Manifest | None:
 
 def _differences(plan: StagePlan, other: Manifest) -> list[str]:
     """What the plan says that the other artifact did not, in words: `ngram: 4 -> 5`, `input corpus`."""
-    found = _changed("", other.literals, plan.literals)
-    found += [f"input {name}" for name in _changed_keys(other.inputs, plan.inputs)]
+    found = changed("", other.literals, plan.literals)
+    found += [f"input {name}" for name in changed_keys(other.inputs, plan.inputs)]
     found += [
         f"{name} {other.libraries.get(name, 'none')} -> {plan.libraries.get(name, 'none')}"
-        for name in _changed_keys(other.libraries, plan.libraries)
+        for name in changed_keys(other.libraries, plan.libraries)
     ]
     if other.algorithm_version != plan.algorithm_version:
         found.append(f"algorithm {other.algorithm_version} -> {plan.algorithm_version}")
     return found
 
 
-def _changed(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def changed(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Settings that are not the same, in words: `refine.footer.enabled: False -> True`."""
     found = []
-    for key in _changed_keys(old, new):
+    for key in changed_keys(old, new):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, Mapping):
-            found += _changed(f"{prefix}{key}.", before, after)
+            found += changed(f"{prefix}{key}.", before, after)
         else:
             found.append(f"{prefix}{key}: {before} -> {after}")
     return found
 
 
-def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys whose values are not the same, sorted."""
     return [key for key in sorted(set(old) | set(new)) if old.get(key) != new.get(key)]
 
 
@@ -110,12 +112,18 @@ def status_table(statuses: Iterable[StageStatus], title: str) -> Table:
         table.add_row(
             status.plan.stage,
             f"[{colors[status.state]}]{status.state}[/]",
-            headline(status.plan.stage, manifest.counts) if manifest else "",
+            headline(status.plan.stage, manifest.counts) + _generations(manifest) if manifest else "",
             f"{manifest.num_bytes / 1e6:,.1f}" if manifest else "",
             f"{manifest.seconds:,.1f}" if manifest else "",
             "; ".join(status.differs) if status.state == "stale" else "/".join(status.plan.uri.rsplit("/", 2)[1:]),
         )
     return table
+
+
+def _generations(manifest: Manifest) -> str:
+    """How many generations a corpus has, where it is more than one."""
+    earlier = manifest.details.get("generations", {}).get("earlier", ())
+    return f", {len(earlier) + 1} generations" if earlier else ""
 
 
 def headline(stage: str, counts: Mapping[str, int]) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from rich.console import Console
 
 from flows.config import ConfigError, RunConfig
 from flows.inventory import LEASE, Artifact, Key, inventory
-from flows.records import RUNS, RunRecord, kept_runs, references
+from flows.records import RUNS, RunRecord, kept_runs, recorded_base, references
 from flows.takedown_report import markdown
 from flows.takedown_search import Found, Sources, find_copies, reading, search
 from flows.takedown_training import samples_of, trainings
@@ -43,9 +43,11 @@ from storage.tombstones import (
     read_tombstones,
 )
 from storage.uri import join, read_bytes, write_bytes
+from tasks.stage import STAGES
 
 SCHEMA_VERSION = 1
 COLUMNS = {"curate": "curate", "deduplicate": "corpus"}
+EARLIER = "earlier generations of the corpus"
 MAX_DOCUMENTS = 10_000  # listed one by one in the JSON; the counts cover all
 
 
@@ -127,9 +129,11 @@ def examine(run: RunConfig, run_file: str, patterns: Sequence[str], records: Seq
     artifacts = inventory(run.root)
     configs, problems = _configs(run, records)
     found = search(artifacts, Tombstones.of(patterns), [_sources(config) for config in configs])
-    tainted = _tainted(artifacts, found)
+    built_onto = {artifact.key: artifact.built_onto() for artifact in artifacts}
+    tainted = _tainted(artifacts, found, built_onto)
     mine = {key for record in records if record.key == _key(run) for key in _artifacts_of(record)}
     corpora = [a for a in artifacts if a.stage == "deduplicate" and a.key in mine]
+    earlier = {key for corpus in corpora for key in built_onto[corpus.key]}
     readings = {a.folder: reading(a, found) for a in artifacts if a.stage == "mix" and a.key in tainted}
     affected = [record for record in records if tainted.intersection(_artifacts_of(record))]
     digest = Tombstones.of([*patterns, *(tombstone.pattern for tombstone in read_tombstones(run.root))]).digest
@@ -138,9 +142,9 @@ def examine(run: RunConfig, run_file: str, patterns: Sequence[str], records: Seq
     }
     listed = list(found.documents.values())[:MAX_DOCUMENTS]
     return {
-        "patterns": _patterns(patterns, found, mine),
+        "patterns": _patterns(patterns, found, mine, earlier),
         "copies": [asdict(copy) for corpus in corpora for copy in find_copies(corpus, found)],
-        "artifacts": _artifacts([a for a in artifacts if a.key in tainted], found, records),
+        "artifacts": _artifacts([a for a in artifacts if a.key in tainted], found, records, built_onto),
         "trainings": trainings(artifacts, readings, records),
         "runs": [_rerun(record, run, run_file) for record in affected],
         "stale_runs": [record.key for record in records if record not in affected and outdated & _artifacts_of(record)],
@@ -179,11 +183,11 @@ def _sources(run: RunConfig) -> Sources:
     return {source.name: tuple(source.documents) for source in run.sources if source.documents}
 
 
-def _tainted(artifacts: Sequence[Artifact], found: Found) -> set[Key]:
-    """What holds a page, and what was made from that, stage by stage."""
+def _tainted(artifacts: Sequence[Artifact], found: Found, built_onto: Mapping[Key, Sequence[Key]]) -> set[Key]:
+    """What holds a page, and what was made from that, stage by stage and generation by generation."""
     tainted: set[Key] = set()
     fingerprints: set[str] = set()
-    for artifact in artifacts:  # in the order of the stages, so inputs come first
+    for artifact in sorted(artifacts, key=lambda a: (STAGES.index(a.stage), len(built_onto[a.key]))):  # inputs first
         manifest = artifact.manifest
         if manifest and (artifact.key in found.holders or not fingerprints.isdisjoint(manifest.inputs.values())):
             tainted.add(artifact.key)
@@ -191,14 +195,21 @@ def _tainted(artifacts: Sequence[Artifact], found: Found) -> set[Key]:
     return tainted
 
 
-def _patterns(patterns: Sequence[str], found: Found, mine: set[Key]) -> list[dict[str, Any]]:
-    """How many documents each pattern matches: in each part of this run's artifacts, in all others, in all."""
+def _patterns(patterns: Sequence[str], found: Found, mine: set[Key], earlier: set[Key]) -> list[dict[str, Any]]:
+    """How many documents each pattern matches: in each part of this run's artifacts, in all others, in all.
+
+    Args:
+        earlier: the corpora that this run's is built onto; what lies there lies there even where it is superseded.
+    """
     counts: dict[str, Counter[str]] = {pattern: Counter() for pattern in patterns}
     elsewhere: dict[str, set[bytes]] = {pattern: set() for pattern in patterns}
     parts = {f"files of {name}": ids for name, ids in found.sources.items()}
     for key, held in found.holders.items():
         if key in mine:
             parts |= {COLUMNS.get(key[0], f"tokens of {part}"): set(ids) for part, ids in held.items()}
+            continue
+        if key in earlier:
+            parts[EARLIER] = parts.get(EARLIER, set()).union(*held.values())
             continue
         for id in {id for ids in held.values() for id in ids}:
             for pattern in found.documents[id].patterns:
@@ -215,8 +226,14 @@ def _patterns(patterns: Sequence[str], found: Found, mine: set[Key]) -> list[dic
     ]
 
 
-def _artifacts(artifacts: Sequence[Artifact], found: Found, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    referenced = references(records)
+def _artifacts(
+    artifacts: Sequence[Artifact], found: Found, records: Sequence[RunRecord], built_onto: Mapping[Key, Sequence[Key]]
+) -> list[dict[str, Any]]:
+    referenced = {key: list(runs) for key, runs in references(records).items()}
+    for corpus, runs in references(records).items():
+        for key in built_onto.get(corpus, ()):
+            of_it = referenced.setdefault(key, [])
+            of_it += [run for run in runs if run not in of_it]
     return [
         {
             "stage": artifact.stage,
@@ -229,6 +246,11 @@ def _artifacts(artifacts: Sequence[Artifact], found: Found, records: Sequence[Ru
 
 
 def _rerun(record: RunRecord, run: RunConfig, run_file: str) -> dict[str, str]:
-    """What to type to have a run made anew."""
+    """What to type to have a run made anew: at once, where it adds to a corpus of before the takedown."""
     own = record.key == _key(run)
-    return {"run": record.key, "command": f"hibari run {run_file} --root {run.root}" if own else record.rerun(run.root)}
+    command = f"hibari run {run_file} --root {run.root}" if own else record.rerun(run.root)
+    try:
+        adds_to = run.deduplicate.onto if own else recorded_base(run.root, record)
+    except ConfigError:  # `_configs` has said that its run file cannot be read
+        adds_to = None
+    return {"run": record.key, "command": command + (" --set deduplicate.onto=null" if adds_to else "")}

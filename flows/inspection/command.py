@@ -74,13 +74,14 @@ def inspect_run(run: RunConfig, run_file: str, question: Question, console: Cons
     """Answer a question about a run, and print the answer or write it as a page.
 
     Raises:
-        ConfigError: a setting that cannot be tried; inputs that cannot be read, and no record of the run.
+        ConfigError: a setting that cannot be tried; inputs that cannot be read, and no record of the run; a generation
+            of the corpus that is gone.
         StageError: curate is not complete.
     """
     opened = open_run(run, run_file)
     try:
         page = answer(opened, question)
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise ConfigError([str(error)]) from error
     if html is None:
         show(page, console)

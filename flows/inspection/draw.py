@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from flows.inspection.find import LEDGERS
 from flows.inspection.run import Made, OpenedRun, over_shards
-from storage.documents import count_documents, read_documents
+from storage.corpus import CorpusShard, count_corpus, read_corpus
 from storage.ledger import LedgerRow, Rule, compact_path, full_path
 
 Row = Mapping[str, Any]
@@ -34,7 +34,7 @@ class Place:
 
     made: Made
     shard: str
-    uri: str
+    file: CorpusShard
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def draw_dropped(run: OpenedRun, rule: Rule, num: int, seed: int) -> Draw:
     for made in (run.curate, run.deduplicate):
         for shard in made.shards if made else ():
             uris = [made.file(path(shard)) for path in (compact_path, full_path)] if made else []
-            places += [Place(made, shard, uri) for uri in uris if made and uri]
+            places += [Place(made, shard, CorpusShard(uri)) for uri in uris if made and uri]
     numbers = list(over_shards(places, lambda place: _count(place, rule), LEDGERS))
     return Draw(sum(numbers), list(_drawn(places, numbers, rule, num, seed)))
 
@@ -71,13 +71,13 @@ def draw_dropped(run: OpenedRun, rule: Rule, num: int, seed: int) -> Draw:
 def draw_kept(run: OpenedRun, num: int, seed: int) -> Draw:
     """Documents of the corpus, with their texts; of what curate kept where deduplicate is not complete."""
     made = run.deduplicate or run.curate
-    places = [Place(made, shard, f"{made.uri}/documents/{shard}.parquet") for shard in made.shards]
-    numbers = list(over_shards(places, lambda place: count_documents(place.uri), "document shards"))
+    places = [Place(made, shard, file) for shard, files in made.files.items() for file in files]
+    numbers = list(over_shards(places, lambda place: count_corpus(place.file), "document shards"))
     return Draw(sum(numbers), list(_drawn(places, numbers, None, num, seed)))
 
 
 def _count(place: Place, rule: Rule) -> int:
-    batches = read_documents(place.uri, ["rule"])
+    batches = read_corpus(place.file, ["rule"])
     return sum(int(np.count_nonzero(batch.column("rule").to_numpy() == rule)) for batch in batches)
 
 
@@ -97,7 +97,7 @@ def _drawn(places: Sequence[Place], numbers: Sequence[int], rule: Rule | None, n
 def _rows(place: Place, rule: Rule | None, wanted: Sequence[int]) -> Iterator[Row]:
     """The rows of a file with these numbers, counted over those of the rule; ascending."""
     first = 0
-    for batch in read_documents(place.uri):
+    for batch in read_corpus(place.file):
         if rule is not None:
             batch = batch.filter(pc.equal(batch.column("rule"), pa.scalar(rule, pa.uint8())))
         here = [number - first for number in wanted if first <= number < first + batch.num_rows]

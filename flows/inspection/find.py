@@ -10,7 +10,7 @@ the headers of theirs are read in the WARC files.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.inspection.run import Made, OpenedRun, over_shards
+from storage.corpus import read_corpus
 from storage.documents import document_id, read_documents
 from storage.ledger import FULL_SCHEMA, LedgerRow, Rule, compact_path, full_path, read_compact
 from storage.tombstones import page_of
@@ -139,18 +140,22 @@ def locate(made: Made, ids: Collection[bytes]) -> dict[bytes, tuple[str, LedgerR
 def rows_by_id(made: Made, path: str, ids: Collection[bytes]) -> dict[bytes, dict[str, Any]]:
     """Whole rows of one of a stage's files that has an id in each; none of a file that is not there."""
     uri = made.file(path)
-    wanted = pa.array(sorted(ids), pa.binary(ID_BYTES))
-    found: dict[bytes, dict[str, Any]] = {}
-    for batch in read_documents(uri) if uri else ():
-        marks = pc.is_in(batch.column("id"), value_set=wanted)
-        if pc.any(marks).as_py():
-            found |= {row["id"]: row for row in batch.filter(marks).to_pylist()}
-    return found
+    return _with_ids(read_documents(uri) if uri else (), ids)
 
 
 def documents(made: Made, shard: str, ids: Collection[bytes]) -> dict[bytes, dict[str, Any]]:
     """Documents of a shard, of those that the stage has kept."""
-    return rows_by_id(made, f"documents/{shard}.parquet", ids)
+    return _with_ids((batch for file in made.files.get(shard, ()) for batch in read_corpus(file)), ids)
+
+
+def _with_ids(batches: Iterable[pa.RecordBatch], ids: Collection[bytes]) -> dict[bytes, dict[str, Any]]:
+    wanted = pa.array(sorted(ids), pa.binary(ID_BYTES))
+    found: dict[bytes, dict[str, Any]] = {}
+    for batch in batches:
+        marks = pc.is_in(batch.column("id"), value_set=wanted)
+        if pc.any(marks).as_py():
+            found |= {row["id"]: row for row in batch.filter(marks).to_pylist()}
+    return found
 
 
 def compact_rows(run: OpenedRun, shard: str) -> Iterator[tuple[int, Rule]]:

@@ -21,11 +21,12 @@ from storage.documents import read_documents
 from storage.ledger import Rule, compact_path, full_path
 from tasks.curate.output import metrics_path
 from tasks.curate.rules import QUALITY_RULES
-from tasks.report.corpus import RULES
+from tasks.report.corpus import COPIED, RULES
 from tasks.report.formats import count, share
 
 MAX_SHARDS = 2000  # whose ledgers are read; of larger runs the stages' own counts are shown
 NUM_RULES = 256  # a rule is a byte
+_TURNS = {rule: turn for turn, rule in enumerate(RULES)}
 _QUALITY_TURNS = {rule.rule: turn for turn, rule in enumerate(QUALITY_RULES)}
 
 
@@ -78,7 +79,7 @@ def _table(run: OpenedRun, stages: Sequence[tuple[Made, Steps, Counted | None, s
 
 def _turn(rule: Rule) -> tuple[bool, int]:
     """Rules in the order in which they are asked."""
-    return (True, _QUALITY_TURNS[rule]) if rule in _QUALITY_TURNS else (False, int(rule))
+    return (True, _QUALITY_TURNS[rule]) if rule in _QUALITY_TURNS else (False, _TURNS.get(rule, NUM_RULES))
 
 
 def _refined(made: Made, counted: Counted | None) -> list[Note]:
@@ -104,8 +105,8 @@ def drops(made: Made) -> dict[Rule, int]:
     """What each rule dropped, by the stage's own counts."""
     counts = made.manifest.counts
     found = {rule: counts.get(f"dropped_{rule.label}", 0) for rule in Rule}
-    found[Rule.EXACT_DUPLICATE] += counts.get("exact_duplicates", 0)
-    found[Rule.NEAR_DUPLICATE] += counts.get("near_duplicates", 0)
+    for rule, name in COPIED.items():
+        found[rule] += counts.get(name, 0)
     return {rule: number for rule, number in found.items() if number}
 
 

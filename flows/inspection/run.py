@@ -22,6 +22,7 @@ from flows.plan import named_run_file, plan_corpus, run_record_uri
 from flows.records import RunRecord
 from flows.status import stage_status
 from storage.artifact import Manifest, read_manifest
+from storage.corpus import CorpusShard, corpus_shards, generations
 from storage.documents import document_id
 from storage.ledger import Rule
 from storage.tombstones import TOMBSTONES, Tombstones, tombstones_of
@@ -36,7 +37,7 @@ from tasks.stage import StageError, StagePlan
 S = TypeVar("S")
 T = TypeVar("T")
 
-_COMPACT = ".compact.parquet"
+_LEDGER, _COMPACT = "ledger/", ".compact"
 _PART = re.compile(r"\.\d{3,}$")  # of the shard key of a part of a large WARC file
 SILENT_S = 1.0
 _THREADS = 4  # pyarrow decodes outside Python's lock
@@ -55,12 +56,22 @@ class Made:
 
     @cached_property
     def shards(self) -> list[str]:
-        """The names of its shards, sorted: those that have documents."""
-        return sorted(
-            path.removeprefix("documents/").removesuffix(".parquet")
-            for path in self._paths
-            if path.startswith("documents/")
-        )
+        """The names of its shards, sorted: those whose documents have a ledger, wherever they lie themselves."""
+        names = (path.removesuffix(".parquet") for path in self._paths if path.startswith(_LEDGER))
+        return sorted(name.removeprefix(_LEDGER) for name in names if not name.endswith(_COMPACT))
+
+    @cached_property
+    def files(self) -> dict[str, list[CorpusShard]]:
+        """The files of documents of each shard: one, or in a corpus of several generations as many."""
+        found: dict[str, list[CorpusShard]] = {}
+        for file in corpus_shards(self.uri):
+            found.setdefault(file.key, []).append(file)
+        return found
+
+    @cached_property
+    def generations(self) -> list[Made]:
+        """The corpora that it is built onto, oldest first, and itself."""
+        return [Made(uri, manifest) for uri, manifest in generations(self.uri)]
 
     @cached_property
     def _paths(self) -> frozenset[str]:

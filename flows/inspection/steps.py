@@ -28,7 +28,10 @@ CURATE_STEPS: Steps = {
     "quality rules": range(30, 80),
     "takedown": range(90, 100),
 }
-LATER_STEPS: Steps = {"deduplicate": range(80, 82), "refine": range(82, 90)}
+LATER_STEPS: Steps = {
+    "deduplicate": (Rule.SAME_URL, Rule.EXACT_DUPLICATE, Rule.NEAR_DUPLICATE),
+    "refine": (Rule.BLOCKED_HOST, Rule.EMPTIED, Rule.CONTAMINATED),
+}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from tasks.curate.rules import QUALITY_RULES, QualityRule
 from tasks.report.corpus import RULES
 from tasks.report.formats import asked, significant
 
+NO_CHANGE = ("id", "rule", "num_characters")  # what a row of refinement has beside what it did
+
 
 @dataclass(frozen=True)
 class Check:
@@ -165,7 +167,7 @@ def reason(rule: Rule, value: float | None = None, threshold: float | None = Non
         return words
     if threshold is None:
         return f"{words}: {significant(value)}"
-    strict = {Rule.NOT_JAPANESE: "more than", Rule.NG_WORDS: "less than"}.get(rule)
+    strict = {Rule.NOT_JAPANESE: "more than", Rule.NG_WORDS: "less than", Rule.NEAR_DUPLICATE: "less than"}.get(rule)
     limit = f"{strict} {significant(threshold)}" if strict else asked({"value": value, "threshold": threshold})
     return f"{words}: {significant(value)}, asked {limit}"
 
@@ -186,8 +188,11 @@ def _deduplicated(
     wanted = pa.array([record.id], pa.binary(ID_BYTES))
     fate = next(rows_where(run.deduplicate, record.shard, "id", wanted), None)
     refined = documents(run.deduplicate, record.shard, [record.id]).get(record.id)
-    counts = rows_by_id(run.deduplicate, f"refine/{record.shard}.parquet", [record.id]).get(record.id, {})
-    return fate, refined, {name: found for name, found in counts.items() if found and name not in ("id", "rule")}
+    counts: Mapping[str, Any] = {}
+    is_copy = fate is not None and fate.twin_id is not None  # an earlier generation may have refined it all the same
+    for made in () if is_copy else run.deduplicate.generations:  # the last that has written it is right
+        counts = rows_by_id(made, f"refine/{record.shard}.parquet", [record.id]).get(record.id, counts)
+    return fate, refined, {name: found for name, found in counts.items() if found and name not in NO_CHANGE}
 
 
 def _copied_by(run: OpenedRun, record: Record) -> list[LedgerRow]:

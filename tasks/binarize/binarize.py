@@ -1,6 +1,6 @@
 """binarize: every source tokenised once, training and validation documents in files of their own.
 
-In: sources (Parquet shards of ours, or JSONL and Parquet from elsewhere) and a tokenizer folder. Out: per
+In: sources (shards of the run's corpus, or JSONL and Parquet from elsewhere) and a tokenizer folder. Out: per
 source `train.bin/.idx`, `validation.bin/.idx` and the tables that name their documents, and `tokens.json`
 (`storage.token_catalog`). Shards are tokenised in parallel into parts (`tasks.binarize.shard`), which are
 merged in order (`tasks.binarize.merge`). Every document read is counted once: kept for training, held
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from storage.artifact import Outcome
+from storage.corpus import CorpusShard
 from storage.token_catalog import TokenSource, write_catalog
 from storage.tokens import token_dtype
 from storage.tombstones import Tombstones
@@ -36,13 +37,12 @@ class SourceInput:
     """A source to tokenise.
 
     Attributes:
-        documents: Parquet shards of ours or, when `external`, paths, globs or URIs of JSONL or Parquet files.
+        documents: shards of the run's corpus, or paths, globs or URIs of JSONL or Parquet files from elsewhere.
     """
 
     name: str
     language: str
-    documents: tuple[str, ...]
-    external: bool = False
+    documents: tuple[CorpusShard, ...] | tuple[str, ...]
 
 
 def binarize(
@@ -112,22 +112,29 @@ def _shards(
     shards = []
     for source in sources:
         of_source = []
-        files = [file for uri in source.documents for file in (expand_glob(uri) if source.external else [uri])]
-        for number, uri in enumerate(files):
+        for number, documents in enumerate(_files(source)):
             key = f"{source.name}.{number:05d}"
             argument = BinarizeShard(
                 key=key,
                 out=out,
-                uri=uri,
+                documents=documents,
                 source=source.name,
-                external=source.external,
                 tokenizer=tokenizer,
                 validation_ratio=config.validation_ratio,
-                tombstones=tombstones if source.external else NOTHING_TAKEN_DOWN,
+                tombstones=tombstones if isinstance(documents, str) else NOTHING_TAKEN_DOWN,
             )
             of_source.append(Shard(key, argument))
         shards.append(of_source)
     return shards
+
+
+def _files(source: SourceInput) -> list[CorpusShard | str]:
+    """The files of a source, globs expanded."""
+    return [
+        file
+        for documents in source.documents
+        for file in (expand_glob(documents) if isinstance(documents, str) else [documents])
+    ]
 
 
 def _check_splits(

@@ -1,6 +1,6 @@
 """One shard of documents to one part: tokens, and a table that says what each document is.
 
-In: a Parquet shard of ours, or a JSONL or Parquet file from elsewhere. Out, below `_parts/`: `<key>.bin`
+In: a shard of the run's corpus, or a JSONL or Parquet file from elsewhere. Out, below `_parts/`: `<key>.bin`
 and `<key>.idx` with every document that holds text, in reading order, and `<key>.parquet` with a row for
 each: id, hash of the text, tokens, UTF-8 bytes, split hash, and the text itself where it is held out.
 Parts know nothing of one another; what is kept of them is decided when they are merged
@@ -20,14 +20,8 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from storage.documents import (
-    ROWS_PER_GROUP,
-    count_documents,
-    read_source,
-    read_source_with_urls,
-    read_texts,
-    write_parquet,
-)
+from storage.corpus import CorpusShard, corpus_texts, count_corpus
+from storage.documents import ROWS_PER_GROUP, read_source, read_source_with_urls, write_parquet
 from storage.tokens import TokenWriter, token_dtype
 from storage.tombstones import Tombstones
 from tasks.binarize.validation import split_hash, validation_threshold
@@ -54,20 +48,24 @@ class BinarizeShard:
     """What a worker needs to know of one shard.
 
     Attributes:
-        uri: of the documents; `external` when they are not Parquet shards of ours.
-        source: name of the source, from which ids of external documents are made.
+        documents: a shard of the run's corpus, or the URI of a JSONL or Parquet file from elsewhere.
+        source: name of the source, from which ids of documents from elsewhere are made.
         tokenizer: folder or URI of the tokenizer.
-        tombstones: what is left out of an external source; a shard of ours was curated under them.
+        tombstones: what is left out of a file from elsewhere; the corpus was curated under them.
     """
 
     key: str
     out: str
-    uri: str
+    documents: CorpusShard | str
     source: str
-    external: bool
     tokenizer: str
     validation_ratio: float
     tombstones: Tombstones = NOTHING_TAKEN_DOWN
+
+    @property
+    def uri(self) -> str:
+        """Of the file of documents."""
+        return self.documents if isinstance(self.documents, str) else self.documents.uri
 
 
 def part_path(key: str) -> str:
@@ -90,7 +88,7 @@ def _tokenised(
     shard: BinarizeShard, encoder: Encoder, tokens: TokenWriter, counts: dict[str, int]
 ) -> Iterator[dict[str, Any]]:
     """A row for each document with text, whose tokens go to `tokens` on the way."""
-    total = None if shard.external else count_documents(shard.uri)
+    total = None if isinstance(shard.documents, str) else count_corpus(shard.documents)
     held_out_below = validation_threshold(shard.validation_ratio)
     for document_id, url, text in _documents(shard):
         counts["documents_read"] += 1
@@ -128,10 +126,11 @@ def _encoder(tokenizer: str) -> Encoder:
 
 def _documents(shard: BinarizeShard) -> Iterator[tuple[bytes, str | None, str]]:
     """(id, url, text); the url only where tombstones may ask for it."""
-    if shard.external and shard.tombstones:
-        return read_source_with_urls([shard.uri], shard.source)
-    texts = read_source([shard.uri], shard.source) if shard.external else read_texts(shard.uri)
-    return ((id, None, text) for id, text in texts)
+    if not isinstance(shard.documents, str):
+        return ((id, None, text) for id, text in corpus_texts(shard.documents))
+    if shard.tombstones:
+        return read_source_with_urls([shard.documents], shard.source)
+    return ((id, None, text) for id, text in read_source([shard.documents], shard.source))
 
 
 def _utf8(text: str, document_id: bytes, uri: str) -> bytes:

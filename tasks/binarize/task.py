@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.artifact import data_files
 from storage.uri import expand_glob, join
 from tasks.binarize.config import CORPUS, BinarizeConfig, SourceConfig
 from tasks.progress import shard_progress
@@ -27,15 +26,16 @@ def binarize(
 ) -> StageRecord:
     """Tokenise `corpus` and every other source with `tokenizer`."""
     from storage.artifact import Outcome
+    from storage.corpus import corpus_shards
     from storage.tombstones import TOMBSTONES, tombstones_of
     from tasks.binarize.binarize import SourceInput
     from tasks.binarize.binarize import binarize as binarize_sources
 
     def source_input(source: SourceConfig) -> SourceInput:
         if source.name == CORPUS:
-            return SourceInput(source.name, source.language, tuple(data_files(corpus.uri, "documents/")))
+            return SourceInput(source.name, source.language, tuple(corpus_shards(corpus.uri)))
         files = tuple(found for uri in source.documents or [] for found in expand_glob(uri))
-        return SourceInput(source.name, source.language, files, external=True)
+        return SourceInput(source.name, source.language, files)
 
     def work(out: str) -> Outcome:
         return binarize_sources(

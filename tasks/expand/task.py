@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from storage.artifact import data_files
 from tasks.expand.config import ExpandConfig
 from tasks.stage import StagePlan, StageRecord, execute
 from tasks.task import stage_task
@@ -15,13 +14,13 @@ from tasks.task import stage_task
 
 @stage_task
 def expand(plan: StagePlan, config: ExpandConfig, seed: int, corpus: StageRecord) -> StageRecord:
-    from storage.documents import read_texts
+    from storage.corpus import corpus_shards, corpus_texts
     from tokenizer.expand import ExpandOptions
     from tokenizer.expand import expand as expand_tokenizer
 
     def texts() -> Iterator[str]:
-        for shard in data_files(corpus.uri, "documents/"):
-            yield from (text for _, text in read_texts(shard))
+        for shard in corpus_shards(corpus.uri):
+            yield from (text for _, text in corpus_texts(shard))
 
     options = ExpandOptions(**config.model_dump(exclude={"base", "licence"}))
     return execute(plan, lambda out: expand_tokenizer(config.base, texts, options, out=out, seed=seed), needs=[corpus])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 import yaml
 
 from flows.config import ConfigError, RunConfig, load_run
-from flows.new_crawls import find_new_crawls
+from flows.new_crawls import crawls_table, find_new_crawls
 from flows.plan import make_plan, plan_corpus
 from flows.records import kept_runs, record_run
 from storage.artifact import Manifest, read_manifest, seal
+from storage.tombstones import add_tombstones
 from tasks.stage import StagePlan
 from tests.flows.conftest import ROOT, Hibari, write_run
 from tests.tasks.curate.common_crawl_server import Server, lay_out
@@ -103,6 +105,81 @@ def test_a_crawl_that_was_begun_is_still_missing_and_the_run_the_same(base: Path
     assert "is not complete yet" in half.sentence()
 
 
+def corpus_of(run: RunConfig) -> str:
+    """The folder of its corpus."""
+    return plan_corpus(run)[1].uri.rsplit("/", 1)[-1]
+
+
+def test_each_crawl_is_added_onto_the_newest_complete_corpus(base: Path) -> None:
+    run = run_of(base)
+    assert find_new_crawls(run).run.deduplicate.onto is None
+    finish(run)
+    publish(base, NEXT)
+    second = find_new_crawls(run)
+    assert second.run.deduplicate.onto == corpus_of(run)
+    assert second.sentence().endswith(f"held: {OLD}; onto {corpus_of(run)}, as generation 2")
+    finish(second.run)
+    publish(base, LATER)
+    third = find_new_crawls(run)
+    assert third.run.deduplicate.onto == corpus_of(second.run)
+    record_run(third.run, make_plan(third.run), None, "")  # begun, and begun again
+    assert find_new_crawls(run).run == third.run
+    publish(base, "CC-MAIN-2024-26")
+    fourth = find_new_crawls(run)
+    assert fourth.missing == [LATER, "CC-MAIN-2024-26"]
+    assert fourth.run.deduplicate.onto == corpus_of(second.run), "the third is not complete"
+    shutil.rmtree(plan_corpus(second.run)[1].uri)
+    assert find_new_crawls(run).run.deduplicate.onto == corpus_of(run), "the run's own is left"
+
+
+def test_what_was_made_otherwise_is_not_added_to_and_that_is_said(base: Path) -> None:
+    run = run_of(base)
+    finish(run)
+    publish(base, NEXT)
+    finish(find_new_crawls(run).run)
+    publish(base, LATER)
+    changed = find_new_crawls(run_of(base, quality={"min_letters": 300}))
+    assert changed.run.deduplicate.onto is None
+    said = changed.sentence()
+    assert said.count("all is deduplicated at once: tiny-") == 2
+    assert "was made otherwise (curate.quality.min_letters: 400 -> 300)" in said
+    add_tombstones(run.root, ["host:karuta.example"], reason="request", list_digest="0" * 64)
+    taken = find_new_crawls(run_of(base))
+    assert taken.run.deduplicate.onto is None
+    assert "pages were taken down since, which it may hold" in taken.sentence()
+
+
+def test_a_corpus_made_at_once_is_what_later_crawls_are_added_to(base: Path) -> None:
+    run = run_of(base)
+    finish(run)
+    assert find_new_crawls(run, at_once=True).is_complete, "it is of one generation"
+    publish(base, NEXT)
+    grown = find_new_crawls(run).run
+    finish(grown)
+    afresh = find_new_crawls(run, at_once=True)
+    assert (afresh.run.deduplicate.onto, afresh.missing, afresh.is_complete) == (None, [], False)
+    assert afresh.run.curate.sources == grown.curate.sources
+    finish(afresh.run)
+    assert find_new_crawls(run).run == afresh.run
+    publish(base, LATER)
+    found = find_new_crawls(run)
+    assert found.run.deduplicate.onto == corpus_of(afresh.run)
+    assert [row["generation"] for row in crawls_table(found)] == ["1", "1", "2"]
+
+
+def test_a_run_that_names_a_corpus_itself_keeps_it_or_says_why_not(base: Path) -> None:
+    run = run_of(base)
+    finish(run)
+    own = run.model_copy(update={"deduplicate": run.deduplicate.model_copy(update={"onto": corpus_of(run)})})
+    assert find_new_crawls(own).run == own
+    afresh = find_new_crawls(own, at_once=True).run
+    assert (afresh.deduplicate.onto, afresh.variant) == (None, "crawls")
+    gone = run.deduplicate.model_copy(update={"onto": "tiny-000000000000"})
+    found = find_new_crawls(run.model_copy(update={"deduplicate": gone}))
+    assert found.run.deduplicate.onto is None
+    assert found.is_complete, "at once, it is the run's own"
+
+
 def test_later_crawls_come_with_as_many_files(base: Path) -> None:
     publish(base, NEXT)
     run = run_of(base, sources=["commoncrawl:CC-MAIN-2023-50", f"commoncrawl:{OLD}:8"])
@@ -175,5 +252,8 @@ def test_month_by_month(base: Path, hibari: Hibari, prefect_environment: dict[st
         fetched = [each.path.rsplit("/", 1)[1] for each in server.served if each.path.endswith(".warc.gz")]
         assert sorted(fetched) == [f"{OLD}-00000.warc.gz", f"{NEXT}-00000.warc.gz"]
         grown = load_run(Path(run.root) / "runs" / "tiny@crawls.yaml")
+        assert grown.deduplicate.onto == corpus_of(run)
+        afresh = hibari("crawls", file, "--at-once", "--dry-run").stdout
+        assert "no new crawl, but the corpus of tiny with CC-MAIN-2024-10, CC-MAIN-2024-18 is not complete" in afresh
         manifests = [read_manifest(stage.uri) for stage in plan_corpus(grown)]
     assert [manifest.counts["documents"] for manifest in manifests if manifest] == [14, 14]

@@ -79,10 +79,11 @@ TAKEN_DOWN = "https://b.example.jp/taken-down"
 
 
 def record(number: int, url: str, body: bytes, status: str, content_type: str) -> bytes:
-    """A WARC response as its own gzip member."""
+    """A WARC response as its own gzip member; later records were fetched earlier, so the first of copies survives."""
     http = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n\r\n".encode() + body
     head = (
-        f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\nWARC-Date: 2024-03-02T00:00:{number:02}Z\r\n"
+        f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\n"
+        f"WARC-Date: 2024-03-02T00:00:{59 - number:02}Z\r\n"
         f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(http)}\r\n\r\n"
     )
     return gzip.compress(head.encode() + http + b"\r\n\r\n", compresslevel=0, mtime=0)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import sentencepiece
 
+from storage.corpus import CorpusShard
 from storage.documents import document_id, write_documents
 from tasks.binarize.binarize import SourceInput
 from tasks.binarize.config import BinarizeConfig
@@ -27,8 +28,8 @@ def en(number: int) -> str:
     return f"Note {number}: the lark rose over field {number * 5} and sang <s> until dusk."
 
 
-def write_shard(folder: Path, name: str, numbers: Sequence[int]) -> str:
-    """A Parquet shard of ours with `ja(number)` for each number."""
+def write_shard(folder: Path, name: str, numbers: Sequence[int]) -> CorpusShard:
+    """A shard of the corpus with `ja(number)` for each number."""
     table = pa.table(
         {
             "id": pa.array([corpus_id(number) for number in numbers], pa.binary(16)),
@@ -36,7 +37,7 @@ def write_shard(folder: Path, name: str, numbers: Sequence[int]) -> str:
         }
     )
     write_documents(str(folder), f"documents/{name}.parquet", table)
-    return str(folder / "documents" / f"{name}.parquet")
+    return CorpusShard(str(folder / "documents" / f"{name}.parquet"))
 
 
 def corpus_id(number: int) -> bytes:
@@ -70,8 +71,8 @@ def make_sources(folder: Path) -> list[SourceInput]:
     notes += [{"id": key, "text": ja(number)} for key, number in zip(training_ids, copies, strict=False)]
     return [
         SourceInput("corpus", "ja", tuple(shards)),
-        SourceInput("web-en", "en", (str(folder / "en" / "*"),), external=True),
-        SourceInput("notes", "ja", (write_lines(folder / "notes.jsonl", notes),), external=True),
+        SourceInput("web-en", "en", (str(folder / "en" / "*"),)),
+        SourceInput("notes", "ja", (write_lines(folder / "notes.jsonl", notes),)),
     ]
 
 

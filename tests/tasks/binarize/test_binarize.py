@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.artifact import Outcome, content_digest, file_entries
+from storage.corpus import CorpusShard
 from storage.documents import document_id
 from storage.token_catalog import SPLITS, document_ids, document_rows_path, read_catalog, token_prefix
 from storage.tokens import TokenFile
@@ -150,7 +151,7 @@ def test_one_worker_leaves_the_same_files(run: Run, inputs: list[SourceInput], t
 
 def test_resumed_equals_undisturbed(run: Run, tokenizer: str, tmp_path: Path) -> None:
     sources = make_sources(tmp_path / "inputs")
-    notes = Path(sources[2].documents[0])
+    notes = Path(str(sources[2].documents[0]))
     whole = notes.read_bytes()
     notes.write_bytes(whole + b"{broken")
     out = tmp_path / "out"
@@ -190,7 +191,7 @@ def test_a_language_without_a_held_out_document_says_which_ratio_would_do(tokeni
 def test_a_source_with_nothing_in_it_is_named(tokenizer: str, tmp_path: Path) -> None:
     sources = [
         SourceInput("corpus", "ja", (write_shard(tmp_path, "none", []),)),
-        SourceInput("web-en", "en", (write_lines(tmp_path / "en.jsonl", [{"text": " "}]),), external=True),
+        SourceInput("web-en", "en", (write_lines(tmp_path / "en.jsonl", [{"text": " "}]),)),
     ]
     with pytest.raises(ValueError, match=r"source 'corpus' has no document to train on") as caught:
         binarize(sources, tokenizer, CONFIG, out=str(tmp_path / "out"), executor=ExecutorConfig(workers=1))
@@ -202,7 +203,7 @@ def test_inputs_are_checked_before_anything_is_tokenised(tmp_path: Path) -> None
     sources = [SourceInput("a", "ja", ()), SourceInput("a", "ja", ("x",))]
     with pytest.raises(ValueError, match="two sources are called 'a'; source 'a' has no document files"):
         binarize(sources, "nowhere", CONFIG, out=str(tmp_path / "out"), executor=TWO)
-    missing = [SourceInput("a", "ja", (str(tmp_path / "gone.jsonl"),), external=True)]
+    missing = [SourceInput("a", "ja", (str(tmp_path / "gone.jsonl"),))]
     with pytest.raises(FileNotFoundError, match=r"gone\.jsonl"):
         binarize(missing, "nowhere", CONFIG, out=str(tmp_path / "out"), executor=TWO)
     assert not (tmp_path / "out").exists()
@@ -219,7 +220,7 @@ class CodePoints:
 
 
 def shard_of(tmp_path: Path, uri: str) -> BinarizeShard:
-    return BinarizeShard("a.00000", str(tmp_path / "out"), uri, "a", True, "tokenizer", 0.2)
+    return BinarizeShard("a.00000", str(tmp_path / "out"), uri, "a", "tokenizer", 0.2)
 
 
 def test_a_large_vocabulary_is_stored_as_int32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,3 +247,23 @@ def test_broken_unicode_names_the_document(tmp_path: Path, monkeypatch: pytest.M
     path.write_text('{"text": "雲\\ud800雀"}\n')
     with pytest.raises(ValueError, match=r"a\.jsonl: document [0-9a-f]{32} is not valid Unicode at character 1"):
         binarize_shard(shard_of(tmp_path, str(path)))
+
+
+@pytest.mark.usefixtures("shards_in_threads")
+def test_what_a_later_generation_superseded_is_in_no_token_file(tokenizer: str, tmp_path: Path) -> None:
+    kept = [number for number in range(60) if not 10 <= number < 25]
+    earlier = write_shard(tmp_path / "earlier", "part", range(60))
+    gone = write_shard(tmp_path / "newest", "gone", range(10, 25))
+    corpora = {
+        "onto": (CorpusShard(earlier.uri, gone.uri), write_shard(tmp_path / "newest", "part", range(70, 80))),
+        "at-once": tuple(
+            write_shard(tmp_path / f"{at}", "part", part) for at, part in enumerate([kept, range(70, 80)])
+        ),
+    }
+    digests = set()
+    for name, shards in corpora.items():
+        source = SourceInput("corpus", "ja", shards)
+        outcome = binarize([source], tokenizer, CONFIG, out=str(tmp_path / name), executor=TWO)
+        assert outcome.counts["documents_corpus_read"] == len(kept) + 10
+        digests.add(content_digest(outcome.files))
+    assert len(digests) == 1

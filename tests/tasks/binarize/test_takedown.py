@@ -30,8 +30,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[SourceInput],
     notes: list[dict[str, object]] = [{"id": f"n{n}", "text": ja(n + 500)} for n in range(30)]
     sources = [
         SourceInput("corpus", "ja", (write_shard(folder / "corpus", "part", range(60)),)),
-        SourceInput("web-en", "en", (write_lines(folder / "en.jsonl", english),), external=True),
-        SourceInput("notes", "ja", (write_lines(folder / "notes.jsonl", notes),), external=True),
+        SourceInput("web-en", "en", (write_lines(folder / "en.jsonl", english),)),
+        SourceInput("notes", "ja", (write_lines(folder / "notes.jsonl", notes),)),
     ]
     return sources, train_tokenizer(folder / "tokenizer")
 
@@ -80,6 +80,6 @@ def test_a_source_taken_down_as_a_whole_is_an_error_that_names_it(
     lines: list[dict[str, object]] = [
         {"id": f"e{n}", "text": en(n), "url": f"https://pages.example.org/{n}"} for n in range(5)
     ]
-    web = SourceInput("web-en", "en", (write_lines(tmp_path / "en.jsonl", lines),), external=True)
+    web = SourceInput("web-en", "en", (write_lines(tmp_path / "en.jsonl", lines),))
     with pytest.raises(ValueError, match=r"source 'web-en' has no document to train on .* taken down"):
         run(([*others, web], tokenizer), tmp_path / "out", "host:example.org")

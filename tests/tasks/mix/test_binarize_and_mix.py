@@ -24,7 +24,7 @@ def test_samples_decode_to_the_documents_they_are_traced_to(tmp_path: Path) -> N
     for language in ("ja", "en"):
         rows = [{"id": key, "text": text} for key, text in texts.items() if key.startswith(language)]
         path = write_lines(tmp_path / f"{language}.jsonl", rows)
-        sources.append(SourceInput(f"web-{language}", language, (path,), external=True))
+        sources.append(SourceInput(f"web-{language}", language, (path,)))
     tokens, out = str(tmp_path / "binarize" / "x"), str(tmp_path / "mix" / "x")
     config = BinarizeConfig(validation_ratio=0.2)
     binarize(sources, folder, config, out=tokens, executor=ExecutorConfig(workers=1))
