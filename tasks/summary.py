@@ -15,6 +15,8 @@ from typing import Any
 from tasks.progress import duration
 from tasks.stage import StagePlan, StageRecord
 
+NUM_MOST_COPIED = 3  # clusters, and hosts, in deduplicate's table
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -36,7 +38,11 @@ class Shown:
 SHOWN = {
     "curate": Shown(("records",), ("documents", "characters"), "records", r"dropped_(.+)", "records"),
     "deduplicate": Shown(
-        ("documents",), ("kept", "characters"), "documents", r"((?:exact|near)_duplicates)", "documents"
+        ("documents",),
+        ("kept", "characters"),
+        "documents",
+        r"(?:dropped_)?(same_url|(?:exact|near)_duplicates|blocked_host|emptied|contaminated)",
+        "documents",
     ),
     "expand": Shown(("base_vocab", "sample_documents", "sample_characters"), ("new_pieces", "vocab"), ""),
     "initialize": Shown(("base_vocab",), ("new_rows", "vocab", "parameters"), "parameters"),
@@ -62,7 +68,20 @@ def table_rows(record: StageRecord) -> list[dict[str, Any]]:
     whole = record.counts.get(shown.of, 0)
     for reason, value in dropped(record).items():
         rows.append(_row("dropped", reason, value, f"{value / whole:.1%}" if whole else ""))
-    return rows
+    return rows + _most_copied(record, whole)
+
+
+def _most_copied(record: StageRecord, whole: int) -> list[dict[str, Any]]:
+    """Deduplicate's largest clusters and the hosts that lost most documents."""
+    clusters = [
+        ("cluster of", cluster["survivor"]["url"], cluster["size"])
+        for cluster in record.details.get("largest_clusters", ())[:NUM_MOST_COPIED]
+    ]
+    hosts = [("copies on", host["host"], host["dropped"]) for host in record.details.get("hosts", ())[:NUM_MOST_COPIED]]
+    return [
+        {"what": what, "count": name or "unknown", "value": f"{value:,}", "share of input": f"{value / whole:.1%}"}
+        for what, name, value in (*clusters, *hosts)
+    ]
 
 
 def dropped(record: StageRecord) -> dict[str, int]:
@@ -110,6 +129,8 @@ def _status(record: StageRecord) -> str:
 def _highlights(record: StageRecord) -> list[str]:
     """What a stage's details say that its counts do not."""
     details = record.details
+    if record.stage == "deduplicate":
+        return _copies(details)
     if record.stage == "expand" and (fertility := details.get("fertility")):
         return ["characters per token: " + ", ".join(f"{m} {f['characters_per_token']}" for m, f in fertility.items())]
     if record.stage == "train" and "loss" in details:
@@ -122,6 +143,23 @@ def _highlights(record: StageRecord) -> list[str]:
     if record.stage == "report":
         return list(details.get("summary", ()))
     return []
+
+
+def _copies(details: Mapping[str, Any]) -> list[str]:
+    """Where the copies are: the largest cluster, the host with most, and what is new onto an earlier corpus."""
+    lines = []
+    if clusters := details.get("largest_clusters"):
+        url = clusters[0]["survivor"]["url"] or "a page that has no URL"
+        lines.append(f"largest cluster: {clusters[0]['size']:,} documents, of which `{url}` is kept")
+    if hosts := details.get("hosts"):
+        name = hosts[0]["host"] or "no host"
+        lines.append(f"most copies: {hosts[0]['dropped']:,} of {hosts[0]['documents']:,} documents of {name}")
+    if added := details.get("generations"):
+        lines.append(
+            f"onto `{added['earlier'][-1]}`: {added['documents_added']:,} documents added; of the earlier ones "
+            f"{added['superseded']:,} no longer kept, {added['returned']:,} kept again"
+        )
+    return lines
 
 
 def _headlines(scores: Mapping[str, float]) -> str:

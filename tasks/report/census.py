@@ -1,12 +1,12 @@
 """The corpus card: hosts, dates, charsets, lengths, language scores and crawls of the deduplicated corpus.
 
-In: the document shards of deduplicate, of which only short columns are read, never the text. Out: JSON-like facts. One
+In: the shards of the corpus, of which only short columns are read, never the text. Out: JSON-like facts. One
 pass, a few shards at a time on threads (pyarrow decodes outside Python's lock); memory does not grow with the number of
 documents: dates, lengths and scores are counted, not listed, and hosts are kept in at most `2 * MAX_HOSTS` counters.
 Where a corpus has more, the rarest give way by the rule of Misra and Gries ("Finding repeated elements", 1982): a count
 is then too low by at most `hosts.undercount`, which is at most documents / MAX_HOSTS.
 
-    card = corpus_card(count_corpus(data_files("runs/deduplicate/x-0123", "documents/")))
+    card = corpus_card(census_of(corpus_shards("runs/deduplicate/x-0123")))
     card["hosts"]["top"][0]["name"], card["lengths"]["percentiles"]["p50"]
 """
 
@@ -19,14 +19,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.documents import read_documents
+from storage.corpus import CorpusShard, read_corpus
 
 COLUMNS = ("id", "host", "crawl", "warc", "fetched_at", "charset", "language_score", "num_characters")
 MAX_HOSTS = 200_000
@@ -44,7 +45,7 @@ _SHARDS_AT_ONCE = 64
 
 @dataclass
 class Census:
-    """Counts over documents; `places` says in which shard the documents lie that were asked for.
+    """Counts over documents; `places` says in which file the documents lie that were asked for.
 
     Attributes:
         days: days since 1970 in UTC.
@@ -82,15 +83,15 @@ class Census:
         self.undercount += least
 
 
-def count_corpus(shards: Sequence[str], wanted: Collection[bytes] = ()) -> Census:
+def census_of(shards: Iterable[CorpusShard], wanted: Collection[bytes] = ()) -> Census:
     """Count the documents of all shards.
 
     Args:
-        shards: URIs of document shards.
-        wanted: ids of documents whose shard is to be found in the same pass.
+        shards: as `storage.corpus.corpus_shards` orders them.
+        wanted: ids of documents whose file is to be found in the same pass.
     """
     total, ids = Census(), pa.array(sorted(wanted), pa.binary(16))
-    remaining = iter(shards)
+    remaining = (list(files) for _, files in groupby(shards, attrgetter("key")))
     with ThreadPoolExecutor(_THREADS) as pool:
         while some := list(islice(remaining, _SHARDS_AT_ONCE)):
             for part in pool.map(partial(_count_shard, wanted=ids), some):
@@ -98,31 +99,38 @@ def count_corpus(shards: Sequence[str], wanted: Collection[bytes] = ()) -> Censu
     return total
 
 
-def _count_shard(uri: str, wanted: pa.Array) -> Census:
+def _count_shard(files: Sequence[CorpusShard], wanted: pa.Array) -> Census:
+    """Count a shard's documents in all generations: a WARC file is one shard, so no other has documents of it."""
     part = Census()
-    warcs = set()
-    for batch in read_documents(uri, COLUMNS):
-        lengths = batch.column("num_characters")
-        part.documents += batch.num_rows
-        part.characters += pc.sum(lengths).as_py() or 0
-        part.lengths.update(_counted(lengths))
-        part.hosts.update(_named(batch.column("host")))
-        part.charsets.update(_named(batch.column("charset")))
-        moments = batch.column("fetched_at").drop_null().cast(pa.int64())
-        part.days.update(_counted(pc.divide(moments, _DAY_MS)))
-        scores = batch.column("language_score").drop_null().to_numpy()
-        bins = np.clip((scores * SCORE_BINS).astype(np.int64), 0, SCORE_BINS - 1)
-        part.scores.update(_counted(pa.array(bins)))
-        by_warc = pa.table(batch.select(["crawl", "warc", "num_characters"])).group_by(["crawl", "warc"])
-        for row in by_warc.aggregate([("num_characters", "sum"), ([], "count_all")]).to_pylist():
-            counts = part.crawls.setdefault(row["crawl"] or UNKNOWN, Counter())
-            new = (row["crawl"], row["warc"]) not in warcs  # a WARC file is one shard, so no other has it
-            warcs.add((row["crawl"], row["warc"]))
-            counts.update(warcs=int(new), documents=row["count_all"], characters=row["num_characters_sum"])
-        if len(wanted):
-            here = batch.column("id").filter(pc.is_in(batch.column("id"), value_set=wanted))
-            part.places.update(dict.fromkeys(here.to_pylist(), uri))
+    warcs: set[tuple[str | None, str | None]] = set()
+    for file in files:
+        for batch in read_corpus(file, COLUMNS):
+            _count_batch(part, batch, warcs)
+            if len(wanted):
+                here = batch.column("id").filter(pc.is_in(batch.column("id"), value_set=wanted))
+                part.places.update(dict.fromkeys(here.to_pylist(), file.uri))
     return part
+
+
+def _count_batch(part: Census, batch: pa.RecordBatch, warcs: set[tuple[str | None, str | None]]) -> None:
+    """Add a batch's documents to a shard's counts, and its WARC files to those that are counted already."""
+    lengths = batch.column("num_characters")
+    part.documents += batch.num_rows
+    part.characters += pc.sum(lengths).as_py() or 0
+    part.lengths.update(_counted(lengths))
+    part.hosts.update(_named(batch.column("host")))
+    part.charsets.update(_named(batch.column("charset")))
+    moments = batch.column("fetched_at").drop_null().cast(pa.int64())
+    part.days.update(_counted(pc.divide(moments, _DAY_MS)))
+    scores = batch.column("language_score").drop_null().to_numpy()
+    bins = np.clip((scores * SCORE_BINS).astype(np.int64), 0, SCORE_BINS - 1)
+    part.scores.update(_counted(pa.array(bins)))
+    by_warc = pa.table(batch.select(["crawl", "warc", "num_characters"])).group_by(["crawl", "warc"])
+    for row in by_warc.aggregate([("num_characters", "sum"), ([], "count_all")]).to_pylist():
+        counts = part.crawls.setdefault(row["crawl"] or UNKNOWN, Counter())
+        new = (row["crawl"], row["warc"]) not in warcs
+        warcs.add((row["crawl"], row["warc"]))
+        counts.update(warcs=int(new), documents=row["count_all"], characters=row["num_characters_sum"])
 
 
 def _counted(values: pa.Array) -> dict[Any, int]:

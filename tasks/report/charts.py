@@ -1,4 +1,4 @@
-"""Charts as inline SVG: the learning curve, measures over the steps, histograms, and scores with their intervals.
+"""Charts as inline SVG: the learning curve, measures over the steps, histograms, scores with their intervals, S-curves.
 
 In: plain numbers. Out: an `<svg>` element for an HTML page: text stays text in the page's own font, colours are CSS
 variables of the page (so a dark page has dark charts), and nothing refers to anything outside. The same numbers give
@@ -22,13 +22,14 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tasks.report.formats import scientific
 
 Values = Sequence[float | None]
 Row = tuple[str, float, float | None, float | None]
 Panel = tuple[str, Sequence[Row]]
+Point = tuple[float, float, float]
 
 WIDTH = 5.6  # inches; 72 units of the SVG each
 # Light colours as drawn, and the page's variable that takes their place.
@@ -135,8 +136,15 @@ def over_steps(steps: Sequence[int], series: Mapping[str, Values], unit: str) ->
         return inline_svg(figure, f"{unit} over the optimizer steps")
 
 
-def histogram(bars: Sequence[tuple[str, int]], quantity: str) -> str:
-    """Documents by a quantity: a bar for each (where it begins, documents); about seven bars are labelled."""
+def histogram(
+    bars: Sequence[tuple[str, int]], quantity: str, counted: str = "documents", *, powers: bool = False
+) -> str:
+    """How many have which quantity: a bar for each (where it begins, number); about seven bars are labelled.
+
+    Args:
+        counted: what the numbers are of.
+        powers: the numbers are on a logarithmic scale.
+    """
     with styled({"svg.hashsalt": quantity, "axes.grid.axis": "y"}):
         figure = Figure(figsize=(WIDTH, 2.3), layout="constrained")
         axes = figure.subplots()
@@ -146,10 +154,43 @@ def histogram(bars: Sequence[tuple[str, int]], quantity: str) -> str:
         axes.set_xlim(-0.8, max(len(bars), 3) - 0.2)  # a lone bar does not fill the chart
         axes.tick_params(axis="x", length=0)
         axes.set_xlabel(quantity)
-        axes.set_ylabel("documents")
-        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.set_ylabel(counted)
+        if powers:
+            axes.set_yscale("log")
+            axes.set_ylim(bottom=0.5)  # one is more than nothing
+            axes.yaxis.set_major_locator(LogLocator(10, numticks=5))
+            axes.yaxis.set_minor_locator(NullLocator())
+        else:
+            axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        return inline_svg(figure, f"Documents by {quantity}")
+        return inline_svg(figure, f"{counted.capitalize()} by {quantity}")
+
+
+def s_curve(curve: Sequence[tuple[float, float]], points: Sequence[Point], first: float) -> str:
+    """How likely two documents are found to be near-duplicates, over their Jaccard similarity.
+
+    Args:
+        curve: (similarity, probability) by theory.
+        points: (similarity, observed probability, standard error); drawn with two standard errors either way.
+        first: the similarity at which the chart begins.
+    """
+    with styled({"svg.hashsalt": "S-curve"}):
+        figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(*zip(*curve, strict=True), color=MUTED, label="theory")
+        if points:
+            at, observed, errors = zip(*points, strict=True)
+            axes.errorbar(
+                at, observed, yerr=[2 * error for error in errors], color=SERIES[0], label="measured",
+                linestyle="none", marker="o", markersize=5, elinewidth=1.6, capsize=3,
+            )  # fmt: skip
+            axes.legend(loc="upper left")
+        axes.set_xlim(first, 1.005)
+        axes.set_ylim(-0.04, 1.06)
+        axes.set_xlabel("Jaccard similarity of two documents")
+        axes.set_ylabel("share of pairs found")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        return inline_svg(figure, "Share of pairs found over their Jaccard similarity")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""The report's corpus sections: the funnel from records to documents, and the clusters of copies.
+"""The report's funnel from records to documents: what each rule of curate and deduplicate dropped, and what is left.
 
-In: the manifests of curate and deduplicate. Out: JSON-like facts. The funnel subtracts what each step dropped from
-what it was given, so that its last line can be held against what the stage says it kept: kept + dropped = read.
+In: the manifests of both. Out: JSON-like facts. The funnel subtracts what each step dropped from what it was given, so
+that its last line can be held against what the stage says it kept: kept + dropped = read.
 
     facts = funnel(made)
     facts["steps"][-1]["remaining"], facts["checks"]
@@ -16,7 +16,7 @@ from typing import Any
 from storage.ledger import Rule
 from tasks.report.artifacts import RunArtifacts
 
-# What each rule means; thresholds are called as in the run file's `curate` section.
+# What each rule means, in the order in which they are asked; thresholds are called as in the run file's `curate`.
 RULES: dict[Rule, str] = {
     Rule.TORN_MEMBER: "stretch of the WARC file that could not be read (cut short or damaged)",
     Rule.BAD_STATUS: "HTTP status other than 2xx",
@@ -57,6 +57,7 @@ RULES: dict[Rule, str] = {
     Rule.TOO_MANY_ELLIPSES: "too many sentences end in an ellipsis",
     Rule.NG_WORDS: "too many of its letters are in words of the NG list",
     Rule.LOW_QUALITY_SCORE: "the quality classifier's score is too low",
+    Rule.SAME_URL: "another document of the same URL ranks better",
     Rule.EXACT_DUPLICATE: "the same text as a document that is kept",
     Rule.NEAR_DUPLICATE: "nearly the same text as another document of its cluster",
     Rule.BLOCKED_HOST: "its host is on a list",
@@ -86,7 +87,12 @@ REFINING = (Rule.BLOCKED_HOST, Rule.EMPTIED, Rule.CONTAMINATED)  # deduplicate d
 TAKEN_DOWN = Step("taken down", "that are not taken down", range(90, 100))
 COPIES = Step("copy", "after deduplication: the corpus", range(80, 90))
 OTHER = Step("other", "after other reasons", range(0))
-_CLUSTER_SIZES = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 9), (10, 19), (20, 49), (50, 99), (100, None))
+_ALWAYS_SHOWN = (Rule.EXACT_DUPLICATE, Rule.NEAR_DUPLICATE)  # even where they met nothing
+COPIED = {  # the counts of deduplicate, which are named otherwise than rules
+    Rule.SAME_URL: "same_url",
+    Rule.EXACT_DUPLICATE: "exact_duplicates",
+    Rule.NEAR_DUPLICATE: "near_duplicates",
+}
 
 
 def funnel(made: RunArtifacts) -> dict[str, Any]:
@@ -105,12 +111,9 @@ def funnel(made: RunArtifacts) -> dict[str, Any]:
     kept = counts.get("kept", counts.get("documents"))
     checks = [_check("curate", read, kept, counts.get("dropped"), sum(dropped.values()))]
     steps.append(_step(COPIES.left, COPIES.reason, copies.get("dropped"), copies.get("kept"), read))
-    found = {
-        Rule.EXACT_DUPLICATE.label: copies.get("exact_duplicates"),
-        Rule.NEAR_DUPLICATE.label: copies.get("near_duplicates"),
-    }
-    refined = {rule.label: copies.get(f"dropped_{rule.label}") for rule in REFINING}
-    by_copy = {name: n for name, n in found.items() if n is not None} | {name: n for name, n in refined.items() if n}
+    found = {rule: copies[name] for rule, name in COPIED.items() if name in copies}
+    found |= {rule: copies.get(f"dropped_{rule.label}", 0) for rule in REFINING}
+    by_copy = {rule.label: n for rule, n in found.items() if n or rule in _ALWAYS_SHOWN}
     rules += _rules(by_copy, read)
     checks.append(
         _check("deduplicate", copies.get("documents"), copies.get("kept"), copies.get("dropped"), sum(by_copy.values()))
@@ -125,37 +128,10 @@ def funnel(made: RunArtifacts) -> dict[str, Any]:
     }
 
 
-def duplicates(made: RunArtifacts) -> dict[str, Any]:
-    """Deduplication's counts, and how many clusters there are of which size."""
-    counts = made.counts("deduplicate")
-    sizes = {int(size): n for size, n in (made.detail("deduplicate", "cluster_sizes") or {}).items()}
-    most = max((size for size in sizes), default=0)
-    rows = []
-    for low, high in _CLUSTER_SIZES:
-        inside = {size: n for size, n in sizes.items() if size >= low and (high is None or size <= high)}
-        if inside:
-            label = str(low) if low == high else f"{low} to {high}" if high else f"{low} or more"
-            rows.append({
-                "size": label,
-                "clusters": sum(inside.values()),
-                "documents": sum(size * n for size, n in inside.items()),
-                "dropped": sum((size - 1) * n for size, n in inside.items()),
-            })  # fmt: skip
-    total = sum(row["documents"] for row in rows)
-    for row in rows:
-        row["share"] = _share(row["documents"], total)
-    names = ("documents", "kept", "dropped", "exact_duplicates", "near_duplicates", "clusters", "characters")
-    return {
-        **{name: counts.get(name) for name in names},
-        "kept_share": _share(counts.get("kept"), counts.get("documents")),
-        "sizes": rows,
-        "largest": most or None,
-    }
-
-
 def _rules(dropped: Mapping[str, int], read: int | None) -> list[dict[str, Any]]:
     """A row for each rule that dropped something, in the order in which rules are asked."""
     known = {rule.label: rule for rule in Rule}
+    asked = list(RULES)
     rows = []
     for name, number in dropped.items():
         rule = known.get(name)
@@ -165,8 +141,8 @@ def _rules(dropped: Mapping[str, int], read: int | None) -> list[dict[str, Any]]
             "step": step.reason,
             "meaning": RULES.get(rule, "") if rule is not None else "",
             "dropped": number,
-            "share": _share(number, read),
-            "order": 1000 if rule is None else int(rule),
+            "share": share_of(number, read),
+            "order": len(asked) if rule is None else asked.index(rule),
         })  # fmt: skip
     return sorted(rows, key=lambda row: (row["order"], row["rule"]))
 
@@ -179,7 +155,7 @@ def _step(
         "reason": reason,
         "dropped": dropped,
         "remaining": remaining,
-        "share": _share(remaining, read),
+        "share": share_of(remaining, read),
     }
 
 
@@ -189,5 +165,6 @@ def _check(stage: str, read: int | None, kept: int | None, dropped: int | None, 
     return {"stage": stage, "read": read, "kept": kept, "dropped": dropped, "by_rule": by_rule, "holds": holds}
 
 
-def _share(part: int | None, whole: int | None) -> float | None:
+def share_of(part: int | None, whole: int | None) -> float | None:
+    """A part of a whole, None where either is not known."""
     return None if part is None or not whole else part / whole

@@ -28,6 +28,8 @@ def drawings(facts: Facts) -> dict[str, list[str]]:
     curve = facts["training"]["curve"]
     return {
         "corpus": _histograms(facts["card"]),
+        "clusters": _clusters(facts["duplicates"]),
+        "s_curve": _s_curve(facts["duplicates"]["s_curve"]),
         "learning_curve": _learning_curve(curve),
         "steps": _over_steps(curve),
         "scores": _scores(facts["scores"]),
@@ -46,6 +48,20 @@ def _histograms(card: Facts) -> list[str]:
         (scores, "language score, from"),
     )
     return [charts.histogram(bars, quantity) for bars, quantity in drawn if bars]
+
+
+def _clusters(found: Facts) -> list[str]:
+    bars = [(row["size"].replace(" to ", "–").replace(" or more", "+"), row["clusters"]) for row in found["sizes"]]
+    return [charts.histogram(bars, "documents in the cluster", "clusters", powers=True)] if bars else []
+
+
+def _s_curve(found: Facts) -> list[str]:
+    """From well below the curve's middle on, where it rises."""
+    if not found["curve"]:
+        return []
+    points = [(point["mean_jaccard"], point["observed"], point["standard_error"]) for point in found["points"]]
+    lowest = min([found["middle"], *(similarity for similarity, *_ in points)])
+    return [charts.s_curve(found["curve"], points, max(0.0, round(lowest - 0.15, 1)))]
 
 
 def _learning_curve(curve: Facts) -> list[str]:

@@ -17,8 +17,19 @@ from typing import Any
 from markupsafe import Markup
 
 from storage.artifact import FileEntry, Outcome, new_file
-from storage.uri import join
-from tasks.report import census, consumption, corpus, examples, provenance, samples, scores, training, vocabulary
+from storage.corpus import corpus_shards
+from tasks.report import (
+    census,
+    consumption,
+    corpus,
+    duplicates,
+    examples,
+    provenance,
+    samples,
+    scores,
+    training,
+    vocabulary,
+)
 from tasks.report.artifacts import RunArtifacts
 from tasks.report.drawings import drawings
 from tasks.report.page import render_page
@@ -78,15 +89,15 @@ def build_report(
 def gather(made: RunArtifacts, run: Mapping[str, Any], licences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Every figure of the page, as JSON-like values: one entry per section."""
     drawn = samples.draw(made)
-    shards = [join(made.uris["deduplicate"], path) for path in made.paths("deduplicate", "documents/")]
-    counted = census.count_corpus(shards, wanted=drawn.survivors)
+    shards = corpus_shards(made.uris["deduplicate"]) if "deduplicate" in made.manifests else []
+    counted = census.census_of(shards, wanted=drawn.survivors)
     return {
         "name": " / ".join(str(run[key]) for key in ("name", "variant") if run.get(key)) or "run",
         "tiles": _tiles(made),
         "funnel": corpus.funnel(made),
         "card": census.corpus_card(counted),
-        "samples": samples.samples(made, drawn, counted.places),
-        "duplicates": corpus.duplicates(made),
+        "samples": samples.samples(drawn, shards, counted.places),
+        "duplicates": duplicates.duplicates(made),
         "tokenizer": vocabulary.tokenizer(made),
         "mixture": training.mixture(made),
         "consumed": consumption.consumed(made),

@@ -7,7 +7,7 @@ crawl. A dropped page's text is in no artifact: it is shown by its address, or, 
 the place in its WARC file.
 
     drawn = draw(made)
-    facts = samples(made, drawn, count_corpus(shards, wanted=drawn.survivors).places)
+    facts = samples(drawn, shards, census_of(shards, wanted=drawn.survivors).places)
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.corpus import CorpusShard, read_corpus
 from storage.documents import document_id, read_documents
 from storage.ledger import COMPACT_SCHEMA, Rule, compact_path, full_path
 from storage.uri import join
@@ -33,7 +34,7 @@ NUM_KEPT = 4
 EXCERPT_CHARACTERS = 160
 _MEASURED = ["id", "url", "rule", "value", "threshold"]
 _DECIDED = [*_MEASURED, "survivor_id"]
-_COPIES = (Rule.EXACT_DUPLICATE, Rule.NEAR_DUPLICATE)
+_COPIES = (Rule.SAME_URL, Rule.EXACT_DUPLICATE, Rule.NEAR_DUPLICATE)
 _SHOWN = ["id", "url", "charset", "language_score", "num_characters", "text"]
 
 Row = Mapping[str, Any]
@@ -67,11 +68,12 @@ def draw(made: RunArtifacts) -> Drawn:
     return Drawn(dropped, copied, len(chosen), len(shards))
 
 
-def samples(made: RunArtifacts, drawn: Drawn, places: Mapping[bytes, str]) -> dict[str, Any]:
+def samples(drawn: Drawn, corpus: Sequence[CorpusShard], places: Mapping[bytes, str]) -> dict[str, Any]:
     """What the page shows of them.
 
     Args:
-        places: the document shard of each survivor (`census.Census.places`).
+        corpus: its shards (`storage.corpus.corpus_shards`).
+        places: the file of each survivor (`census.Census.places`).
     """
     survivors = {
         row["id"]: row for uri in sorted(set(places.values())) for row in _documents(uri, places, ["id", "url", "text"])
@@ -90,7 +92,7 @@ def samples(made: RunArtifacts, drawn: Drawn, places: Mapping[bytes, str]) -> di
         ],
         "kept": [
             {**{name: row[name] for name in _SHOWN if name not in ("id", "text")}, "excerpt": excerpt(row["text"])}
-            for row in _kept(made)
+            for row in _kept(corpus)
         ],
     }
 
@@ -104,10 +106,13 @@ def excerpt(text: str | None) -> str | None:
 
 
 def _shards(made: RunArtifacts, stage: str) -> list[str]:
-    """Names of a stage's shards, by the hash of the name."""
-    paths = made.paths(stage, "documents/")
-    names = [path.removeprefix("documents/").removesuffix(".parquet") for path in paths]
-    return sorted(names, key=lambda name: document_id("shard", name))
+    """Names of a stage's shards, by the hash of the name: those that have a full ledger."""
+    paths = [path.removeprefix("ledger/").removesuffix(".parquet") for path in made.paths(stage, "ledger/")]
+    return sorted((path for path in paths if not path.endswith(".compact")), key=_hash_of)
+
+
+def _hash_of(shard: str) -> bytes:
+    return document_id("shard", shard)
 
 
 def _refused(made: RunArtifacts, shard: str) -> Iterator[Row]:
@@ -147,18 +152,23 @@ def _smallest_by_rule(rows: Iterable[Row]) -> dict[Rule, list[Row]]:
     return {rule: heapq.nsmallest(PER_RULE, rows, key=itemgetter("id")) for rule, rows in found.items()}
 
 
-def _kept(made: RunArtifacts) -> list[Row]:
+def _kept(corpus: Sequence[CorpusShard]) -> list[Row]:
     """`NUM_KEPT` documents of the corpus with the smallest ids."""
-    shards = _shards(made, "deduplicate")[:MAX_SHARDS]
-    uris = [join(made.uris["deduplicate"], f"documents/{shard}.parquet") for shard in shards]
-    ids = {id_: uri for uri in uris for batch in read_documents(uri, ["id"]) for id_ in batch.column("id").to_pylist()}
+    keys = set(sorted({shard.key for shard in corpus}, key=_hash_of)[:MAX_SHARDS])
+    ids = {
+        id_: shard.uri
+        for shard in corpus
+        if shard.key in keys
+        for batch in read_corpus(shard, ["id"])
+        for id_ in batch.column("id").to_pylist()
+    }
     chosen = {id_: ids[id_] for id_ in heapq.nsmallest(NUM_KEPT, ids)}
     found = [row for uri in sorted(set(chosen.values())) for row in _documents(uri, chosen, _SHOWN)]
     return sorted(found, key=itemgetter("id"))
 
 
 def _documents(uri: str, ids: Mapping[bytes, str], columns: Sequence[str]) -> Iterator[Row]:
-    """The documents of a shard that have one of these ids."""
+    """The documents of a file that have one of these ids."""
     for batch in read_documents(uri, columns):
         marks = [id_ in ids for id_ in batch.column("id").to_pylist()]
         if any(marks):

@@ -71,3 +71,37 @@ def test_a_failure_names_input_reason_and_command() -> None:
     assert "no document kept" in text
     assert f"input warcs: `{'a' * 12}`" in text
     assert "rerun: `hibari run x`" in text
+
+
+def test_deduplicate_shows_levels_and_where_most_copies_are() -> None:
+    counts = {
+        "documents": 1_000, "kept": 690, "dropped": 310, "characters": 9, "same_url": 0, "exact_duplicates": 100,
+        "near_duplicates": 200, "dropped_blocked_host": 10,
+    }  # fmt: skip
+    urls = ["https://a.example.jp/my_page", None, "https://c.example.jp/", "https://d.example.jp/"]
+    clusters = [{"size": 90 - n, "survivor": {"url": url}} for n, url in enumerate(urls)]
+    hosts = [{"host": "my_host.example.jp", "dropped": 150, "documents": 400}]
+    record = StageRecord(
+        "deduplicate", "", "", "done", counts=counts, details={"largest_clusters": clusters, "hosts": hosts}
+    )
+    rows = [(row["what"], row["count"], row["value"], row["share of input"]) for row in table_rows(record)]
+    assert rows[3:] == [
+        ("dropped", "near duplicates", "200", "20.0%"),
+        ("dropped", "exact duplicates", "100", "10.0%"),
+        ("dropped", "blocked host", "10", "1.0%"),
+        ("cluster of", "https://a.example.jp/my_page", "90", "9.0%"),
+        ("cluster of", "unknown", "89", "8.9%"),
+        ("cluster of", "https://c.example.jp/", "88", "8.8%"),
+        ("copies on", "my_host.example.jp", "150", "15.0%"),
+    ]
+    assert sum(dropped(record).values()) == counts["dropped"]
+    text = markdown(PLAN, record)
+    assert "- largest cluster: 90 documents, of which `https://a.example.jp/my_page` is kept\n" in text
+    assert "- most copies: 150 of 400 documents of my_host.example.jp\n" in text
+    assert "onto" not in text
+    added = {"earlier": ["a-0", "b-1"], "documents_added": 300, "superseded": 20, "returned": 0}
+    again = replace(record, details={"generations": added})
+    assert "- onto `b-1`: 300 documents added; of the earlier ones 20 no longer kept, 0 kept again" in markdown(
+        PLAN, again
+    )
+    assert table_rows(again) == table_rows(record)[:6]

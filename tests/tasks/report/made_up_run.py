@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from storage.artifact import FileEntry, Manifest, Outcome, content_digest, new_file, seal
+from tests.tasks.report.made_up_duplicates import DUPLICATES
 from tests.tasks.report.made_up_files import example_rows, write_corpus, write_curated, write_held_out, write_mixture
 from tokenizer.expand import ExpandOptions, expand
 
@@ -100,7 +101,7 @@ def make_run(root: Path, num_steps: int = 120) -> dict[str, str]:
         "deduplicate": Outcome(
             write_corpus(uri_of(root, "deduplicate")),
             DEDUPLICATE,
-            details={"cluster_sizes": {"1": 1_048, "2": 40, "3": 9, "7": 2, "22": 1}},
+            details=DUPLICATES,
         ),
         "expand": _expand(root),
         "initialize": Outcome(counts={"new_rows": 64, "parameters": 134_600_000}, details={"new_rows": "mean"}),
@@ -113,7 +114,8 @@ def make_run(root: Path, num_steps: int = 120) -> dict[str, str]:
         "evaluate": _evaluate(root),
     }
     settings: dict[str, Any] = {
-        "train": {"literals": {"lr": 1e-4, "warmup_steps": 12}, "recorded": {"parallel": {"dp": 2, "tp": 1}}}
+        "deduplicate": {"literals": {"ngram": 5, "bands": 40, "rows": 20}},
+        "train": {"literals": {"lr": 1e-4, "warmup_steps": 12}, "recorded": {"parallel": {"dp": 2, "tp": 1}}},
     }
     for stage in STAGES:
         recorded = settings.setdefault(stage, {}).setdefault("recorded", {})

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
-from tasks.report.charts import histogram, intervals, learning_curve, over_steps, running_mean
+from tasks.report.charts import histogram, intervals, learning_curve, over_steps, running_mean, s_curve
 
 STEPS = list(range(1, 61))
 LOSSES: dict[str, list[float | None]] = {
@@ -34,8 +34,10 @@ def parse(svg: str) -> ElementTree.Element:
         intervals(PANELS, "differences", from_zero=True),
         over_steps(STEPS, LOSSES, "TFLOPS"),
         histogram([(f"bar {n}", n) for n in range(20)], "Japanese"),
+        histogram([("1", 90_000), ("2", 1)], "Japanese", "clusters", powers=True),
+        s_curve([(0.7, 0.05), (0.8, 0.4), (1.0, 1.0)], [(0.8, 0.42, 0.02)], 0.7),
     ],
-    ids=["curve", "scores", "differences", "over steps", "histogram"],
+    ids=["curve", "scores", "differences", "over steps", "histogram", "powers", "S-curve"],
 )
 def test_fit_for_a_page(svg: str) -> None:
     element = parse(svg)
@@ -47,7 +49,7 @@ def test_fit_for_a_page(svg: str) -> None:
     assert "DejaVu" not in svg
     colors = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) - {"none"}
     assert {color for color in colors if not color.startswith("var(--")} == set()
-    assert ">base<" in svg or ">Japanese<" in svg  # text stays text
+    assert any(f">{text}<" in svg for text in ("base", "Japanese", "theory"))  # text stays text
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
@@ -65,6 +67,23 @@ def test_the_users_own_matplotlib_settings_change_nothing() -> None:
 def test_about_seven_bars_of_many_are_labelled() -> None:
     svg = histogram([(f"bar {n}", n) for n in range(20)], "day")
     assert [n for n in range(20) if f">bar {n}<" in svg] == [0, 3, 6, 9, 12, 15, 18]
+
+
+def test_counts_of_any_magnitude_show_side_by_side() -> None:
+    svg = histogram([("1", 90_000), ("2", 300), ("3", 1)], "size", "clusters", powers=True)
+    bars = re.findall(r'<path d="([^"]+)"[^>]*fill: var\(--series-1\)', svg)
+    most, middle, one = (min(float(y) for y in re.findall(r"[ML] \S+ (\S+)", bar)) for bar in bars)
+    assert middle == pytest.approx((most + one) / 2)  # 300 is the square root of 90,000
+    axis = re.findall(r'<path d="M \S+ (\S+) \nL \S+ \1 \n"[^>]*stroke: var\(--muted\)', svg)
+    assert float(axis[-1]) - one > 4  # one is not nothing
+    assert ">10,000<" in svg
+    assert ">clusters<" in svg
+
+
+def test_an_s_curve_without_points_needs_no_legend() -> None:
+    curve = [(0.7, 0.05), (0.8, 0.4), (1.0, 1.0)]
+    assert ">theory<" not in s_curve(curve, [], 0.7)
+    assert ">measured<" in s_curve(curve, [(0.8, 0.42, 0.02)], 0.7)
 
 
 def test_a_gap_in_a_measure_is_no_zero_and_a_lone_line_needs_no_legend() -> None:

@@ -9,16 +9,14 @@ import pytest
 from storage.artifact import Outcome
 from storage.ledger import Rule
 from tasks.report.artifacts import RunArtifacts
-from tasks.report.corpus import COPIES, OTHER, RULES, STEPS, TAKEN_DOWN, duplicates, funnel
+from tasks.report.corpus import COPIES, OTHER, RULES, STEPS, TAKEN_DOWN, funnel
 from tests.tasks.report.made_up_run import CURATE, DEDUPLICATE, seal_stage
 
 
-def read(root: Path, curate: dict[str, int] | None = None, sizes: dict[str, int] | None = None) -> RunArtifacts:
+def read(root: Path, curate: dict[str, int] | None = None) -> RunArtifacts:
     uris = {
         "curate": seal_stage(root, "curate", Outcome(counts=CURATE if curate is None else curate)),
-        "deduplicate": seal_stage(
-            root, "deduplicate", Outcome(counts=DEDUPLICATE, details={"cluster_sizes": sizes or {}})
-        ),
+        "deduplicate": seal_stage(root, "deduplicate", Outcome(counts=DEDUPLICATE)),
     }
     return RunArtifacts.read(uris)
 
@@ -38,8 +36,10 @@ def test_the_last_step_is_what_the_stage_kept(tmp_path: Path) -> None:
 
 
 def test_rules_come_in_the_order_in_which_they_are_asked(tmp_path: Path) -> None:
-    names = [rule["rule"] for rule in funnel(read(tmp_path))["rules"]]
+    counts = CURATE | {"dropped_too_little_prose": 1, "dropped_sentences_too_short": 1}
+    names = [rule["rule"] for rule in funnel(read(tmp_path, counts))["rules"]]
     assert names.index("top_2gram") < names.index("too_little_hiragana") < names.index("exact_duplicate")
+    assert names.index("too_little_prose") < names.index("sentences_too_short")  # not in the order of their numbers
     assert names[0] == "torn_member"
 
 
@@ -63,19 +63,17 @@ def test_what_refinement_dropped_is_among_what_deduplicate_dropped(
     assert [(rule["rule"], rule["dropped"]) for rule in facts["rules"][-2:]] == [("blocked_host", 2), ("emptied", 1)]
 
 
+def test_documents_of_one_url_are_copies_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fewer = {"kept": DEDUPLICATE["kept"] - 5, "dropped": DEDUPLICATE["dropped"] + 5}
+    monkeypatch.setattr(f"{__name__}.DEDUPLICATE", DEDUPLICATE | {"same_url": 5} | fewer)
+    facts = funnel(read(tmp_path))
+    assert facts["checks"][1]["holds"] is True
+    assert [rule["rule"] for rule in facts["rules"][-3:]] == ["same_url", "exact_duplicate", "near_duplicate"]
+
+
 def test_a_rule_that_the_page_does_not_know_still_counts(tmp_path: Path) -> None:
     counts = {**CURATE, "dropped_from_the_future": 10, "dropped": 18_071, "records": 19_275}
     facts = funnel(read(tmp_path, counts))
     assert facts["checks"][0]["holds"] is True
     assert next(step for step in facts["steps"] if step["reason"] == OTHER.reason)["dropped"] == 10
     assert facts["rules"][-3]["rule"] == "from_the_future"
-
-
-def test_cluster_sizes_are_grouped_and_all_documents_are_in_them(tmp_path: Path) -> None:
-    facts = duplicates(read(tmp_path, sizes={"1": 1_048, "2": 40, "3": 9, "7": 2, "9": 1, "22": 1, "150": 1}))
-    rows = {row["size"]: (row["clusters"], row["documents"], row["dropped"]) for row in facts["sizes"]}
-    assert rows["5 to 9"] == (3, 23, 20)
-    assert rows["20 to 49"] == (1, 22, 21)
-    assert rows["100 or more"] == (1, 150, 149)
-    assert sum(documents for _, documents, _ in rows.values()) == 1_048 + 80 + 27 + 23 + 22 + 150
-    assert facts["largest"] == 150

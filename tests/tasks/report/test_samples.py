@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from storage.corpus import corpus_shards
 from storage.documents import document_id
 from tasks.report import samples as module
 from tasks.report.artifacts import RunArtifacts
-from tasks.report.census import count_corpus
+from tasks.report.census import census_of
 from tasks.report.samples import EXCERPT_CHARACTERS, draw, excerpt, samples
 from tests.tasks.report.made_up_files import SHARDS, TEXTS
 from tests.tasks.report.made_up_run import make_run
@@ -24,8 +25,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> RunArtifacts:
 
 def facts_of(made: RunArtifacts) -> dict[str, Any]:
     drawn = draw(made)
-    uris = [f"{made.uris['deduplicate']}/{path}" for path in made.paths("deduplicate", "documents/")]
-    return samples(made, drawn, count_corpus(uris, drawn.survivors).places)
+    shards = corpus_shards(made.uris["deduplicate"])
+    return samples(drawn, shards, census_of(shards, drawn.survivors).places)
 
 
 def test_each_rule_shows_what_was_measured_or_the_place_in_the_warc(made: RunArtifacts) -> None:
@@ -76,7 +77,7 @@ def test_only_some_shards_of_many_are_looked_into(made: RunArtifacts, monkeypatc
 
 def test_without_artifacts_there_is_nothing_to_show(tmp_path: Path) -> None:
     nothing = RunArtifacts.read({"curate": str(tmp_path)})
-    assert samples(nothing, draw(nothing), {}) == {
+    assert samples(draw(nothing), [], {}) == {
         "shards": 0, "of_shards": 0, "dropped": [], "copies": [], "kept": [],
     }  # fmt: skip
 
