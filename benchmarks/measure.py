@@ -5,10 +5,13 @@ included. Memory is sampled: the resident set of the whole tree, and of the larg
 
     used = measured([sys.executable, "-m", "benchmarks.curate", "--job", job])
     used.cpu_s, used.peak_mib, used.output
+
+`DiskWatch` samples what lies below a folder meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _INTERVAL_S = 0.1
+_DISK_INTERVAL_S = 0.5
 _MIB = 1 << 20
 
 
@@ -55,6 +59,39 @@ def measured(command: Sequence[str], folder: Path | None = None) -> Used:
     if child.returncode:
         raise RuntimeError(f"{' '.join(command)[:300]} ended with {child.returncode}:\n{said[0][-2000:]}")
     return Used(usage.ru_utime + usage.ru_stime, wall_s, watch.peak / _MIB, watch.largest / _MIB, output)
+
+
+class DiskWatch(threading.Thread):
+    """The most bytes that lay below a folder while the block lasted: `peak`. The folder may come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.folder = folder
+        self.peak = 0
+        self._ended = threading.Event()
+
+    def __enter__(self) -> DiskWatch:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        while True:
+            self.peak = max(self.peak, _bytes_below(self.folder))
+            if self._ended.wait(_DISK_INTERVAL_S):
+                return
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # just removed
+                total += os.stat(os.path.join(place, name)).st_size
+    return total
 
 
 class _Watch(threading.Thread):
