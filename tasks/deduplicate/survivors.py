@@ -32,7 +32,7 @@ from storage.ledger import Rule
 from tasks.deduplicate.fates import Fates, read_fates, read_returning, write_ledger
 from tasks.meter import advance
 from tasks.refine.config import RefineConfig
-from tasks.refine.contamination import Contamination, Hit
+from tasks.refine.contamination import Contamination, ItemName
 from tasks.refine.refine import COUNTS, DROPPING, Refined, Refiner
 from tasks.shards import ShardRecord
 
@@ -193,16 +193,16 @@ def _refine_row(id: bytes, refined: Refined) -> dict[str, Any]:
 def _tally(refined: pa.Table, contamination: Contamination) -> dict[str, Any]:
     """The items of benchmarks that rows of REFINE_SCHEMA name, by benchmark."""
     found = refined.select(["benchmarks", "items"]).filter(pc.greater(pc.list_value_length(refined["items"]), 0))
-    return contamination.tally([_hits(row["benchmarks"], row["items"]) for row in found.to_pylist()])
+    return contamination.tally([_items(row["benchmarks"], row["items"]) for row in found.to_pylist()])
 
 
-def _hits(benchmarks: list[str], items: list[str]) -> list[Hit]:
-    """The hits that a row of REFINE_SCHEMA tells of: which items, no longer how well they matched."""
-    hits = []
-    for item in items:
-        benchmark = max((name for name in benchmarks if item.startswith(f"{name}/")), key=len)
-        hits.append(Hit(benchmark, item.removeprefix(f"{benchmark}/"), np.nan, np.nan, (0, 0)))
-    return hits
+def _items(benchmarks: list[str], names: list[str]) -> list[ItemName]:
+    """The items that a row of REFINE_SCHEMA names, as `benchmark/id`."""
+    items = []
+    for name in names:
+        benchmark = max((one for one in benchmarks if name.startswith(f"{one}/")), key=len)
+        items.append(ItemName(benchmark, name.removeprefix(f"{benchmark}/")))
+    return items
 
 
 def _with_texts(batch: pa.RecordBatch, texts: list[str]) -> pa.RecordBatch:

@@ -47,17 +47,22 @@ _WINDOW = 2  # an item's n-grams must be found within this many times its length
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class ItemName:
+    """Which item of which benchmark; `item` is its id there."""
+
+    benchmark: str
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(ItemName):
     """An item that a document contains.
 
     Attributes:
-        item: its id in the benchmark.
         overlap: share of the item's n-grams that were found; `needed` was enough.
         span: the characters of the document from the first of them to the last.
     """
 
-    benchmark: str
-    item: str
     overlap: float
     needed: float
     span: tuple[int, int]
@@ -78,13 +83,13 @@ class Contamination:
         """The items that a document contains, the largest overlap first."""
         return self._index.find(text)
 
-    def tally(self, hits_per_document: Iterable[Sequence[Hit]]) -> dict[str, Any]:
+    def tally(self, items_per_document: Iterable[Sequence[ItemName]]) -> dict[str, Any]:
         """What was found in some documents, by benchmark: `documents`, and for each item found in how many."""
         documents: Counter[str] = Counter()
         found: dict[str, Counter[str]] = {name: Counter() for name in self._index.benchmarks}
-        for hits in hits_per_document:
-            documents.update({hit.benchmark for hit in hits})
-            for benchmark, item in {(hit.benchmark, hit.item) for hit in hits}:
+        for items in items_per_document:
+            documents.update({name.benchmark for name in items})
+            for benchmark, item in {(name.benchmark, name.item) for name in items}:
                 found[benchmark][item] += 1
         return {
             name: {**sizes, "documents": documents[name], "found": dict(sorted(found[name].items()))}
