@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
@@ -32,6 +33,7 @@ from storage.artifact import FileEntry, new_file
 from storage.uri import expand_glob, filesystem
 
 ROWS_PER_GROUP = 2048  # about 12 MB of text at the 2,000 characters of a typical page
+_ROWS_TO_TAKE_FROM = 256  # at a time: few of them are wanted
 
 ORIGIN_FIELDS = (
     pa.field("id", pa.binary(16), nullable=False),
@@ -128,6 +130,29 @@ def read_documents(
             )
         wanted = None if columns is None else list(columns)
         yield from parquet.iter_batches(batch_size=batch_rows, columns=wanted, use_threads=False)
+
+
+def take_documents(uri: str, rows: np.ndarray, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Some rows of a Parquet file, in order; row groups without any of them are not read.
+
+    Args:
+        rows: their numbers in the file, int64, ascending.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_documents`.
+    """
+    with _open_parquet(uri) as parquet:
+        first = 0
+        for group in range(parquet.num_row_groups):
+            num_rows = parquet.metadata.row_group(group).num_rows
+            if np.searchsorted(rows, first) < np.searchsorted(rows, first + num_rows):
+                start = first
+                for batch in parquet.iter_batches(_ROWS_TO_TAKE_FROM, [group], list(columns), use_threads=False):
+                    wanted = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.num_rows)]
+                    if len(wanted):
+                        yield batch.take(pa.array(wanted - start))
+                    start += batch.num_rows
+            first += num_rows
 
 
 def count_documents(uri: str) -> int:

@@ -1,8 +1,8 @@
-"""What deduplication found, in figures that a report can show: clusters, hosts, crawls, levels.
+"""What deduplication found, in figures that a report can show: clusters, hosts, crawls.
 
 In: the decisions over all documents and the index of every shard (host key and crawl of each document). Out: JSON-like
 values of bounded size, a function of documents and decisions alone. Everything is counted over integer arrays; names,
-URLs and texts are read for the few rows that are shown (`tasks.deduplicate.pages`).
+URLs and texts are read for the few rows that are shown (`tasks.deduplicate.excerpts`).
 
 A cluster is all documents with one survivor, at whatever level they were dropped; a document that is no copy of any
 other is a cluster of one.
@@ -23,8 +23,8 @@ import numpy as np
 
 from storage.ledger import Rule
 from tasks.deduplicate.decide import Decisions
+from tasks.deduplicate.excerpts import documents_at, excerpt
 from tasks.deduplicate.index import IndexShard, read_rows
-from tasks.deduplicate.pages import excerpt, read_pages
 from tasks.refine.pii_config import PiiConfig
 
 NUM_CLUSTERS = 10
@@ -33,7 +33,6 @@ NUM_HOSTS = 20
 NUM_HOST_PAIRS = 10
 MAX_CRAWL_PAIRS = 400  # all pairs of 20 crawls; of more crawls those with most copies
 UNKNOWN_CRAWL = "unknown"
-LEVELS = (Rule.SAME_URL, Rule.EXACT_DUPLICATE, Rule.NEAR_DUPLICATE)
 
 Figures = dict[str, Any]
 
@@ -54,7 +53,7 @@ def statistics(
         dropped, up to NUM_MEMBERS `members`, those with the smallest ids; `value` is the verified Jaccard similarity to
         the twin. `hosts`: those with most dropped documents, and on which host lies what was kept of them.
         `host_pairs`: the hosts that have most copies of another host's documents. `crawl_pairs`: of each crawl, how
-        many documents gave way to one of each crawl. `levels`: {rule: documents dropped}.
+        many documents gave way to one of each crawl.
     """
     origins = _read_origins(shards)
     dropped = np.flatnonzero(~decisions.kept)
@@ -65,14 +64,12 @@ def statistics(
     _name_hosts([*hosts, *host_pairs], shards, documents)
     _describe(clusters, origins, shards, documents, pii)
     how_large, how_many = np.unique(sizes[sizes > 0], return_counts=True)
-    by_rule = np.bincount(decisions.rule, minlength=256)
     return {
         "cluster_sizes": {str(size): int(number) for size, number in zip(how_large, how_many, strict=True)},
         "largest_clusters": clusters,
         "hosts": hosts,
         "host_pairs": host_pairs,
         "crawl_pairs": _crawl_pairs(origins, dropped, survivors),
-        "levels": {rule.label: int(by_rule[rule]) for rule in LEVELS},
     }
 
 
@@ -159,9 +156,9 @@ def _crawl_pairs(origins: _Origins, dropped: np.ndarray, survivors: np.ndarray) 
 def _name_hosts(figures: Sequence[Figures], shards: Sequence[IndexShard], documents: Mapping[str, str]) -> None:
     """Put names in the place of the rows that stand for hosts."""
     fields = [(row, name) for row in figures for name in ("host", "survivor_host") if name in row]
-    pages = read_pages({row[name] for row, name in fields}, shards, documents, ["host"])
+    found = documents_at({row[name] for row, name in fields}, shards, documents, ["host"])
     for row, name in fields:
-        row[name] = pages[row[name]]["host"] if row[name] in pages else None
+        row[name] = found[row[name]]["host"] if row[name] in found else None
 
 
 def _describe(
@@ -173,10 +170,10 @@ def _describe(
 ) -> None:
     """Say of the documents of these clusters what they are."""
     shown = [document for cluster in clusters for document in (cluster["survivor"], *cluster["members"])]
-    pages = read_pages({document["row"] for document in shown}, shards, documents, ["url", "host", "text"])
+    found = documents_at({document["row"] for document in shown}, shards, documents, ["url", "host", "text"])
     for document in shown:
         row = document.pop("row")
-        page = pages.get(row)
+        page = found.get(row)
         document["crawl"] = origins.crawl_names[origins.crawls[row]]
         document["url"] = page["url"] if page else None
         document["host"] = page["host"] if page else None

@@ -15,15 +15,14 @@ sets of one pair. Disk, below `_work/verify`: 8 bytes x distinct shingles of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from storage.artifact import FileEntry, new_file
+from storage.documents import take_documents
 from storage.uri import filesystem, join, read_bytes, write_bytes
 from tasks.deduplicate.config import DeduplicateConfig
 from tasks.deduplicate.index import IndexShard
@@ -117,11 +116,11 @@ def make_sets(shard: ShingleShard) -> ShardRecord:
     sizes: list[np.ndarray] = []
     done = 0
     with new_file(shard.out, _hashes_path(shard.key)) as file:
-        for texts in _texts(shard.documents, rows):
-            sets = shingle_sets(texts, shard.ngram)
+        for documents in take_documents(shard.documents, rows, ["text"]):
+            sets = shingle_sets(documents.column("text"), shard.ngram)
             file.write(sets.hashes.astype(_HASH))
             sizes.append(np.diff(sets.starts))
-            done += len(texts)
+            done += documents.num_rows
             advance(done / len(rows))
     if done != len(rows):
         raise ValueError(
@@ -200,25 +199,6 @@ def _cut_pairs(
         of_pairs = CompareShard(key, out, first, last, tuple(keys[file] for file in files), tuple(base[files].tolist()))
         shards.append(Shard(key, of_pairs))
     return shards
-
-
-def _texts(uri: str, rows: np.ndarray) -> Iterator[pa.Array]:
-    """The texts of these rows of a document shard, a row group at a time; other row groups are not read.
-
-    Args:
-        rows: int64, ascending.
-    """
-    fs, path = filesystem(uri)
-    with fs.open(path, "rb") as file:
-        parquet = pq.ParquetFile(file, pre_buffer=False)
-        first = 0
-        for group in range(parquet.num_row_groups):
-            last = first + parquet.metadata.row_group(group).num_rows
-            wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)] - first
-            if len(wanted):
-                texts = parquet.read_row_group(group, columns=["text"], use_threads=False).column("text")
-                yield pa.concat_arrays(texts.chunks).take(pa.array(wanted))
-            first = last
 
 
 def _read_sets(shard: CompareShard, sets: np.ndarray) -> np.ndarray:

@@ -17,8 +17,8 @@ from storage.documents import document_id, document_schema, write_documents
 from storage.ledger import Rule
 from tasks.deduplicate import statistics as module
 from tasks.deduplicate.decide import Decisions
+from tasks.deduplicate.excerpts import EXCERPT_CHARACTERS, documents_at, excerpt
 from tasks.deduplicate.index import ROWS, IndexShard, rows_path
-from tasks.deduplicate.pages import EXCERPT_CHARACTERS, excerpt, read_pages
 from tasks.deduplicate.statistics import NUM_CLUSTERS, NUM_HOST_PAIRS, NUM_HOSTS, NUM_MEMBERS, statistics
 from tasks.refine.boilerplate import host_key
 from tasks.refine.pii_config import PiiConfig
@@ -103,10 +103,7 @@ def figures(corpus: Corpus) -> dict[str, Any]:
     return corpus.statistics()
 
 
-def test_levels_and_cluster_sizes(corpus: Corpus, figures: dict[str, Any]) -> None:
-    by_rule = Counter(Rule(rule).label for rule in corpus.decisions.rule.tolist())
-    del by_rule["kept"]
-    assert figures["levels"] == by_rule
+def test_cluster_sizes(corpus: Corpus, figures: dict[str, Any]) -> None:
     sizes = Counter(Counter(corpus.decisions.survivor.tolist()).values())
     assert figures["cluster_sizes"] == {str(size): sizes[size] for size in sorted(sizes)}
     assert sum(int(size) * number for size, number in figures["cluster_sizes"].items()) == len(corpus.rows)
@@ -192,7 +189,7 @@ def test_documents_that_are_gone_have_no_names_but_are_counted(corpus: Corpus, f
     gone = replace(corpus, documents={"2024-a": f"{corpus.shards[0].artifact}/nowhere.parquet"}).statistics()
     assert {host["host"] for host in gone["hosts"]} == {None}
     assert {cluster["survivor"]["excerpt"] for cluster in gone["largest_clusters"]} == {None}
-    for name in ("cluster_sizes", "crawl_pairs", "levels"):
+    for name in ("cluster_sizes", "crawl_pairs"):
         assert gone[name] == figures[name]
     assert [host["dropped"] for host in gone["hosts"]] == [host["dropped"] for host in figures["hosts"]]
 
@@ -202,14 +199,13 @@ def test_without_copies_there_is_nothing_to_name(corpus: Corpus) -> None:
     kept = np.zeros(len(rows), np.uint8)
     alone = Decisions(rows, np.full(len(rows), -1), kept, np.full(len(rows), math.nan), corpus.decisions.ids)
     figures = replace(corpus, decisions=alone).statistics()
-    assert figures.pop("levels") == {"same_url": 0, "exact_duplicate": 0, "near_duplicate": 0}
     assert figures.pop("cluster_sizes") == {"1": len(rows)}
     assert set(map(str, figures.values())) == {"[]"}
 
 
 def test_pages_are_found_in_any_row_group_in_any_order(corpus: Corpus) -> None:
     rows = [3_699, 900, 899, 2_947, 2_948, 0, 3_400]  # 2,048 rows are a row group
-    pages = read_pages(rows, corpus.shards, corpus.documents, ["id", "url"])
+    pages = documents_at(rows, corpus.shards, corpus.documents, ["id", "url"])
     assert {row: page["id"] for row, page in pages.items()} == {row: corpus.rows[row]["id"] for row in rows}
     assert set(pages[0]) == {"id", "url"}
 

@@ -60,6 +60,5 @@ DUPLICATES: dict[str, Any] = {
         {"dropped_crawl": CRAWLS[0], "survivor_crawl": CRAWLS[0], "documents": 30},
         {"dropped_crawl": CRAWLS[2], "survivor_crawl": CRAWLS[0], "documents": 10},
     ],
-    "levels": {"same_url": 0, "exact_duplicate": 40, "near_duplicate": 64},
     "s_curve": [point(0.75, 0.11), point(0.82, 0.6), point(0.91, 0.995), point(0.98, 1.0)],
 }
