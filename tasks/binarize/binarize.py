@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 
 from storage.artifact import Outcome
 from storage.corpus import CorpusShard
+from storage.held_out import validation_threshold
 from storage.token_catalog import TokenSource, write_catalog
 from storage.tokens import token_dtype
 from storage.tombstones import Tombstones
@@ -26,7 +27,6 @@ from storage.uri import expand_glob, join, remove
 from tasks.binarize.config import BinarizeConfig
 from tasks.binarize.merge import PartRows, Selection, merge_source, read_rows, select
 from tasks.binarize.shard import NOTHING_TAKEN_DOWN, PARTS, BinarizeShard, binarize_shard
-from tasks.binarize.validation import validation_threshold
 from tasks.shards import ExecutorConfig, Progress, Shard, ShardRecord, map_shards
 
 logger = logging.getLogger(__name__)

@@ -22,9 +22,9 @@ import xxhash
 
 from storage.corpus import CorpusShard, corpus_texts, count_corpus
 from storage.documents import ROWS_PER_GROUP, read_source, read_source_with_urls, write_parquet
+from storage.held_out import split_hash, validation_threshold
 from storage.tokens import TokenWriter, token_dtype
 from storage.tombstones import Tombstones
-from tasks.binarize.validation import split_hash, validation_threshold
 from tasks.meter import advance
 from tasks.shards import ShardRecord
 from tokenizer.encoder import Encoder, load_encoder

@@ -12,9 +12,9 @@ import sentencepiece
 
 from storage.corpus import CorpusShard
 from storage.documents import document_id, write_documents
+from storage.held_out import is_validation
 from tasks.binarize.binarize import SourceInput
 from tasks.binarize.config import BinarizeConfig
-from tasks.binarize.validation import is_validation
 
 CONFIG = BinarizeConfig(validation_ratio=0.2)
 

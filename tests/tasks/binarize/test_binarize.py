@@ -12,13 +12,13 @@ import pytest
 from storage.artifact import Outcome, content_digest, file_entries
 from storage.corpus import CorpusShard
 from storage.documents import document_id
+from storage.held_out import is_validation
 from storage.token_catalog import SPLITS, document_ids, document_rows_path, read_catalog, token_prefix
 from storage.tokens import TokenFile
 from tasks.binarize import shard as shard_module
 from tasks.binarize.binarize import SourceInput, binarize
 from tasks.binarize.config import BinarizeConfig
 from tasks.binarize.shard import BinarizeShard, binarize_shard
-from tasks.binarize.validation import is_validation
 from tasks.shards import ExecutorConfig, ShardFailedError
 from tests.tasks.binarize.inputs import (
     CONFIG,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage.documents import document_id
-from tasks.binarize.validation import is_validation, split_hash
+from storage.held_out import is_validation, split_hash
 
 IDS = [document_id("B.warc.gz", offset) for offset in range(20_000)]
 
