@@ -109,7 +109,8 @@ def map_shards(
                 waiting = set(futures)
                 while waiting:
                     ended, waiting = wait(waiting, timeout=interval_s(out), return_when=FIRST_COMPLETED)
-                    for future in ended:
+                    # What failed comes last: all that ended with it has its record by then.
+                    for future in sorted(ended, key=lambda future: future.exception() is not None):
                         key = futures[future]
                         records[key] = _finish(future, out, key)
                         watch.finished(records[key])
