@@ -1,9 +1,9 @@
 """Text to token ids and back, exactly as the model was or will be trained.
 
 In: a tokenizer folder, or a lone `tokenizer.model`. A folder with `tokenizer.model` is SentencePiece's
-(Llama 2, Mistral) and sentencepiece itself encodes; otherwise its `tokenizer.json` must be byte-level BPE
-(Llama 3, SmolLM2) and the `tokenizers` library does. Strings in a text that look like special tokens
-(`<s>`, `<|endoftext|>`) are ordinary text in both.
+(Llama 2, Mistral), and `tokenizer.bpe` encodes exactly as sentencepiece does; otherwise its `tokenizer.json`
+must be byte-level BPE (Llama 3, SmolLM2), and the `tokenizers` library encodes. Strings in a text that look like
+special tokens (`<s>`, `<|endoftext|>`) are ordinary text in both.
 
 What stands around a document is the base model's policy. Our own folders state it in
 `hibari_tokenizer.json`. For a base without it: SentencePiece: BOS, where the model has one, before and EOS
@@ -15,25 +15,47 @@ before any text (Llama 3: `<|begin_of_text|>`; SmolLM2: nothing); after, the fir
 
     encoder = load_encoder("runs/expand/demo-0123/tokenizer")
     ids = encoder.document("雲雀が鳴く。")
+    encoded = encoder.documents(batch.column("text"))  # many at once, in one array
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer
 
+from storage.tokens import token_dtype
 from storage.uri import exists, filesystem, join, read_bytes
 from tokenizer.expansion import Kind
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tokenizer.bpe import BytePairEncoder
+
+logger = logging.getLogger(__name__)
+
 POLICY = "hibari_tokenizer.json"
 _DOCUMENT_ENDS = ("<|endoftext|>", "<|end_of_text|>")
+# What the fast encoder is checked on when it is loaded: runs of spaces, literal ▁, bytes, strings like special tokens.
+_CHECKED = (
+    "雲雀が鳴く。",
+    "  To be   ready\n\n\tfor the winter, 2024",
+    "▁▁ a ▁",
+    "</s><0x0A>吾輩は猫である。\r\n",
+    "🦊👩\u200d👧e\u0301\x00한국어",
+    "aaaaaaaaaaaaaaaa                                  ",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +64,19 @@ class DocumentPolicy:
 
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The ids of several texts, end to end.
+
+    Attributes:
+        ids: (tokens,) uint16 or int32, by `storage.tokens.token_dtype` of the vocabulary.
+        bounds: (texts + 1,) int64: text i is ids[bounds[i] : bounds[i + 1]].
+    """
+
+    ids: np.ndarray
+    bounds: np.ndarray
 
 
 class Encoder(ABC):
@@ -83,11 +118,39 @@ class Encoder(ABC):
         """The text's ids as a document: with what the base model's policy puts before and after."""
         return [*self.policy.prefix, *self.encode(text), *self.policy.suffix]
 
+    def encode_texts(self, texts: pa.StringArray | Sequence[str]) -> Encoded:
+        """`encode` of each text, as one array.
+
+        Raises:
+            UnicodeEncodeError: a text holds half of a surrogate pair (a ValueError, as all of these).
+            UnicodeDecodeError: an Arrow string is not UTF-8.
+            ValueError: an Arrow string is null.
+        """
+        return self._packed(self.encode_batch(_strings(texts)))
+
+    def documents(self, texts: pa.StringArray | Sequence[str]) -> Encoded:
+        """`document` of each text, as one array."""
+        prefix, suffix = self.policy.prefix, self.policy.suffix
+        return self._packed([[*prefix, *ids, *suffix] for ids in self.encode_batch(_strings(texts))])
+
+    def _packed(self, rows: Sequence[Sequence[int]]) -> Encoded:
+        bounds = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=bounds[1:])
+        ids = np.fromiter(chain.from_iterable(rows), token_dtype(self.vocab_size), int(bounds[-1]))
+        return Encoded(ids, bounds)
+
 
 class _SentencePieceEncoder(Encoder):
+    """Many texts are encoded by `tokenizer.bpe`, where that can represent the model, with the same ids.
+
+    One text alone is sentencepiece's: a call of compiled code with its dozen arrays takes 30 us, as long as
+    sentencepiece needs for 400 bytes.
+    """
+
     kind: Kind = "sentencepiece"
 
     def __init__(self, data: bytes, policy: DocumentPolicy | None) -> None:
+        self._data = data
         self._processor = SentencePieceProcessor(model_proto=data)
         self.vocab_size = self._processor.vocab_size()
         super().__init__(policy or self._guess_policy())
@@ -101,6 +164,26 @@ class _SentencePieceEncoder(Encoder):
             )
         return DocumentPolicy((bos,) if bos >= 0 else (), (eos,))
 
+    @cached_property
+    def _fast(self) -> BytePairEncoder | None:
+        """The compiled encoder, once a few texts have come out of it as out of sentencepiece."""
+        from tokenizer.bpe import BytePairEncoder, UnrepresentableModelError
+
+        try:
+            fast = BytePairEncoder(self._data)
+        except UnrepresentableModelError as error:
+            logger.info("sentencepiece itself encodes, which is slower: %s", error)
+            return None
+        ids, bounds = fast.encode(*_utf8(_CHECKED), token_dtype(self.vocab_size))
+        for text, (first, last) in zip(_CHECKED, pairwise(bounds), strict=True):
+            wanted, got = self._processor.encode(text), ids[first:last].tolist()
+            if wanted != got:
+                raise RuntimeError(
+                    f"the compiled encoder disagrees with sentencepiece on {text!r}: {got}, expected {wanted}; "
+                    "this is a defect of Hibari: please report it with the tokenizer"
+                )
+        return fast
+
     def encode(self, text: str) -> list[int]:
         try:
             return self._processor.encode(text)
@@ -109,7 +192,24 @@ class _SentencePieceEncoder(Encoder):
             raise
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self.encode(text) for text in texts]  # on one core faster than sentencepiece's batch mode
+        if self._fast is None:
+            return [self.encode(text) for text in texts]
+        encoded = self.encode_texts(texts)
+        ids, bounds = encoded.ids.tolist(), encoded.bounds.tolist()
+        return [ids[first:last] for first, last in pairwise(bounds)]
+
+    def encode_texts(self, texts: pa.StringArray | Sequence[str]) -> Encoded:
+        return self._encode(texts, DocumentPolicy((), ()))
+
+    def documents(self, texts: pa.StringArray | Sequence[str]) -> Encoded:
+        return self._encode(texts, self.policy)
+
+    def _encode(self, texts: pa.StringArray | Sequence[str], around: DocumentPolicy) -> Encoded:
+        if self._fast is None:
+            rows = self.encode_batch(_strings(texts))
+            return self._packed([[*around.prefix, *ids, *around.suffix] for ids in rows])
+        dtype = token_dtype(self.vocab_size)
+        return Encoded(*self._fast.encode(*_utf8(texts), dtype, around.prefix, around.suffix))
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._processor.decode(list(ids))
@@ -140,19 +240,44 @@ class _ByteLevelEncoder(Encoder):
         )
 
     def encode(self, text: str) -> list[int]:
-        return self.encode_batch([text])[0]
+        try:
+            return self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        except TypeError:
+            text.encode()  # raises the documented error where that is the reason
+            raise
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        except TypeError:
-            for text in texts:
-                text.encode()  # raises the documented error where that is the reason
-            raise
-        return [encoding.ids for encoding in encodings]
+        # One by one: a batch would take every core, which shards take, and hold 100 bytes a token.
+        return [self.encode(text) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
+
+def _strings(texts: pa.StringArray | Sequence[str]) -> Sequence[str]:
+    if isinstance(texts, Sequence):
+        return texts
+    _refuse_nulls(texts)
+    return texts.to_pylist()
+
+
+def _utf8(texts: pa.StringArray | Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The UTF-8 of all texts, uint8, and int64 (texts + 1,) where each begins in it; Arrow's is not copied."""
+    if isinstance(texts, Sequence):
+        encoded = [text.encode() for text in texts]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum([len(octets) for octets in encoded], out=offsets[1:])
+        return np.frombuffer(b"".join(encoded), np.uint8), offsets
+    _refuse_nulls(texts)
+    _, places, data = texts.buffers()
+    width = np.dtype(np.int64 if str(texts.type) == "large_string" else np.int32)
+    offsets = np.frombuffer(places, width, len(texts) + 1, texts.offset * width.itemsize).astype(np.int64)
+    return np.frombuffer(data or b"", np.uint8), offsets
+
+
+def _refuse_nulls(texts: pa.StringArray) -> None:
+    if texts.null_count:
+        raise ValueError(f"{texts.null_count} of {len(texts)} texts are null: leave them out before they are encoded")
 
 
 def load_encoder(path: str | Path) -> Encoder:

@@ -6,11 +6,16 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from sentencepiece import SentencePieceProcessor
 
-from tokenizer.encoder import load_encoder
+from tokenizer.encoder import Encoded, load_encoder
+from tokenizer.sentencepiece_expansion import ModelProto
 
 
 @pytest.fixture(params=["sentencepiece_base", "smollm_like", "llama3_like"])
@@ -38,6 +43,65 @@ def test_documents_begin_and_end_by_the_policy(folder: Path) -> None:
     before = [] if encoder.bos_id is None else [encoder.bos_id]
     assert encoder.document("灯台です。") == [*before, *inner, encoder.eos_id]
     assert encoder.document("") == [*before, encoder.eos_id]
+
+
+def rows(encoded: Encoded) -> list[list[int]]:
+    return [encoded.ids[first:last].tolist() for first, last in pairwise(encoded.bounds)]
+
+
+def test_many_texts_in_one_array(folder: Path, tries: list[str]) -> None:
+    """From strings and from Arrow: as one by one."""
+    encoder = load_encoder(folder)
+    texts = ["", *tries[:100], ""]
+    plain, around = [encoder.encode(text) for text in texts], [encoder.document(text) for text in texts]
+    for given in (texts, pa.array(texts, pa.string()), pa.array(["x", *texts, "y"], pa.large_string()).slice(1, 102)):
+        assert rows(encoder.encode_texts(given)) == plain
+        assert rows(encoder.documents(given)) == around
+    encoded = encoder.documents(texts)
+    assert (encoded.ids.dtype, encoded.bounds.dtype) == (np.uint16, np.int64)
+    for given in ([], pa.array([], pa.string())):
+        assert rows(encoder.documents(given)) == []
+    with pytest.raises(ValueError, match="1 of 2 texts are null"):
+        encoder.encode_texts(pa.array(["a", None]))
+    with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
+        encoder.documents(["good", "\udc00"])
+
+
+def test_a_large_vocabulary_takes_int32(sentencepiece_base: Path, tmp_path: Path) -> None:
+    model = ModelProto.FromString(sentencepiece_base.read_bytes())
+    for number in range(65_500):
+        model.pieces.add(piece=f"ｘ{number}", score=-1e6 - number, type=1)
+    (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
+    encoded = load_encoder(tmp_path).documents(["the"])
+    assert encoded.ids.dtype == np.int32
+    assert encoded.ids.tolist() == load_encoder(sentencepiece_base).document("the")
+
+
+def test_sentencepiece_encodes_what_the_fast_encoder_cannot(
+    sentencepiece_base: Path, tmp_path: Path, tries: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user-defined piece is found in text before anything is merged."""
+    model = ModelProto.FromString(sentencepiece_base.read_bytes())
+    model.pieces.add(piece="[QUOTE]", score=0.0, type=4)
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(model.SerializeToString())
+    texts = ["so [QUOTE] it is", *tries[:50]]
+    with caplog.at_level("INFO"):
+        encoder = load_encoder(path)
+        encoder.encode_texts(["x"])
+    assert "sentencepiece itself encodes" in caplog.text
+    assert "user-defined pieces (['[QUOTE]'])" in caplog.text
+    processor = SentencePieceProcessor(model_file=str(path))
+    assert rows(encoder.encode_texts(texts)) == encoder.encode_batch(texts) == processor.encode(texts)
+    assert rows(encoder.documents(texts)) == [encoder.document(text) for text in texts]
+    with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
+        encoder.encode("a\ud83d")
+
+
+def test_a_fast_encoder_that_disagrees_is_not_used(sentencepiece_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenizer.bpe._ranks", lambda scores: np.arange(len(scores), dtype=np.int32))
+    with pytest.raises(RuntimeError, match=r"disagrees with sentencepiece on '.*please report it"):
+        load_encoder(sentencepiece_base).documents(["x"])
 
 
 def test_strings_like_special_tokens_are_ordinary_text(folder: Path) -> None:
