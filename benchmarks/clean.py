@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from storage.documents import read_source
+from storage.sources import read_source
 from tasks.refine.benchmarks import read_items
 from tasks.refine.contamination import Contamination, merge_tallies
 from tasks.refine.contamination_config import BenchmarkConfig, DecontaminationConfig

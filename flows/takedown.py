@@ -30,9 +30,10 @@ from flows.config import ConfigError, RunConfig
 from flows.inventory import LEASE, Artifact, Key, inventory
 from flows.records import RUNS, RunRecord, kept_runs, recorded_base, references
 from flows.takedown_report import markdown
-from flows.takedown_search import Found, Sources, find_copies, reading, search
+from flows.takedown_search import Found, OutsideSource, find_copies, reading, search
 from flows.takedown_training import samples_of, trainings
 from storage.lease import hold
+from storage.sources import SourceLayout
 from storage.tombstones import (
     FOLDER,
     TOMBSTONES,
@@ -128,7 +129,7 @@ def examine(run: RunConfig, run_file: str, patterns: Sequence[str], records: Seq
     """All that the report says of what lies below the root; nothing is changed."""
     artifacts = inventory(run.root)
     configs, problems = _configs(run, records)
-    found = search(artifacts, Tombstones.of(patterns), [_sources(config) for config in configs])
+    found = search(artifacts, Tombstones.of(patterns), [source for config in configs for source in _sources(config)])
     built_onto = {artifact.key: artifact.built_onto() for artifact in artifacts}
     tainted = _tainted(artifacts, found, built_onto)
     mine = {key for record in records if record.key == _key(run) for key in _artifacts_of(record)}
@@ -179,8 +180,12 @@ def _configs(run: RunConfig, records: Sequence[RunRecord]) -> tuple[list[RunConf
     return configs, problems
 
 
-def _sources(run: RunConfig) -> Sources:
-    return {source.name: tuple(source.documents) for source in run.sources if source.documents}
+def _sources(run: RunConfig) -> list[OutsideSource]:
+    return [
+        OutsideSource(source.name, tuple(source.documents), SourceLayout(**source.reading))
+        for source in run.sources
+        if source.documents
+    ]
 
 
 def _tainted(artifacts: Sequence[Artifact], found: Found, built_onto: Mapping[Key, Sequence[Key]]) -> set[Key]:

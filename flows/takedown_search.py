@@ -10,7 +10,7 @@ through the mixtures that read them to the samples, and so to the steps, of ever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.inventory import Artifact, Key
-from storage.documents import read_documents, read_source_with_urls
+from storage.documents import read_documents
 from storage.ledger import Rule
 from storage.mixture_plan import read_plan, resolve_uri
 from storage.mixture_trace import samples_reading
+from storage.sources import SourceLayout, read_source_with_urls
 from storage.token_catalog import SPLITS, document_rows_path, read_catalog
 from storage.tombstones import Tombstones
 from storage.uri import join
@@ -29,7 +30,15 @@ from tasks.progress import report_progress
 
 ID = pa.binary(16)
 HOLDING_TEXT = ("curate", "deduplicate", "binarize")
-Sources = Mapping[str, tuple[str, ...]]  # source -> its files, as the run file names them
+
+
+@dataclass(frozen=True)
+class OutsideSource:
+    """A source of a run that is not its own corpus: its files, as the run file names them, and how they are read."""
+
+    name: str
+    files: tuple[str, ...]
+    layout: SourceLayout
 
 
 @dataclass(frozen=True)
@@ -86,11 +95,11 @@ class Found:
         return bool(patterns)
 
 
-def search(artifacts: Sequence[Artifact], tombstones: Tombstones, sources: Iterable[Sources]) -> Found:
+def search(artifacts: Sequence[Artifact], tombstones: Tombstones, sources: Iterable[OutsideSource]) -> Found:
     """Look through all complete artifacts.
 
     Args:
-        sources: of each run of the root, what else than the corpus it reads.
+        sources: what the runs of the root read, other than the corpus; each is read once.
     """
     found = Found()
     complete = [artifact for artifact in artifacts if artifact.manifest is not None]
@@ -127,16 +136,21 @@ def _search_documents(artifacts: Sequence[Artifact], tombstones: Tombstones, fou
         report_progress("takedown", number, len(files), "files of documents", f"{len(found.documents):,} found")
 
 
-def _search_sources(sources: Iterable[Sources], tombstones: Tombstones, found: Found) -> None:
-    distinct = dict.fromkeys((name, files) for of_run in sources for name, files in of_run.items())
-    for number, (name, files) in enumerate(distinct, 1):
+def _search_sources(sources: Iterable[OutsideSource], tombstones: Tombstones, found: Found) -> None:
+    distinct: list[OutsideSource] = []
+    for source in sources:
+        if source not in distinct:
+            distinct.append(source)
+    for number, source in enumerate(distinct, 1):
         try:
-            for id, url, _ in read_source_with_urls(files, name):
+            for id, url, _ in read_source_with_urls(source.files, source.name, source.layout):
                 if found.note(tombstones, id, url):
-                    found.sources.setdefault(name, set()).add(id)
+                    found.sources.setdefault(source.name, set()).add(id)
             report_progress("takedown", number, len(distinct), "sources", f"{len(found.documents):,} found")
         except (OSError, ValueError) as error:
-            found.problems.append(f"source {name} ({', '.join(files)}) could not be looked through: {error}")
+            found.problems.append(
+                f"source {source.name} ({', '.join(source.files)}) could not be looked through: {error}"
+            )
 
 
 def _search_tokens(artifact: Artifact, complete: Sequence[Artifact], found: Found) -> None:

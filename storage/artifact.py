@@ -223,12 +223,18 @@ def cache_folder() -> Path:
 
 
 def input_digests(uris: Iterable[str]) -> list[str]:
-    """sha256 of external inputs, remembered by (path, size, mtime or ETag) so that a rerun does not read them again."""
+    """sha256 of external inputs, remembered by (path, size, mtime or ETag) so that a rerun does not read them again.
+
+    What a web server tells neither an ETag nor a time of is read every time.
+    """
     remembered = _remembered()
     new: dict[str, str] = {}
     digests = []
     for uri in uris:
         key = _version_key(uri)
+        if key is None:
+            digests.append(sha256(uri))
+            continue
         if key not in remembered:
             remembered[key] = new[key] = sha256(uri)
         digests.append(remembered[key])
@@ -245,13 +251,16 @@ def _remembered() -> dict[str, str]:
         return {}
 
 
-def _version_key(uri: str) -> str:
+def _version_key(uri: str) -> str | None:
+    """What changes with a file's content; None where its store tells nothing of that kind."""
     if is_local(uri):
         status = local_path(uri).stat()
         return f"{local_path(uri).resolve()}|{status.st_size}|{status.st_mtime_ns}"
     fs, path = filesystem(uri)
     info = fs.info(path)
-    return f"{uri}|{info.get('size')}|{info.get('ETag') or info.get('LastModified') or info.get('mtime')}"
+    told = (info.get(name) for name in ("ETag", "LastModified", "Last-Modified", "mtime"))
+    version = next(filter(None, told), None)
+    return f"{uri}|{info.get('size')}|{version}" if version else None
 
 
 def data_files(artifact: str, prefix: str, suffix: str = "") -> list[str]:

@@ -8,8 +8,7 @@ beside them.
 The bytes of a file depend only on its rows: row groups are cut at exact row counts however the batches
 arrive, and nothing of time or host is written (the Parquet library's version is).
 
-Text of other origin (English web text, Wikipedia dumps) comes in through `read_source`: JSON lines or
-Parquet with a `text` and, where there is one, an `id`.
+Text of other origin (English web text, Wikipedia dumps) comes in through `storage.sources`.
 
     entry = write_documents("runs/curate/x-0123", "documents/CC-MAIN-00000.parquet", batches, schema)
     for id, text in read_texts("runs/curate/x-0123/documents/CC-MAIN-00000.parquet"): ...
@@ -17,12 +16,8 @@ Parquet with a `text` and, where there is one, an `id`.
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +25,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from storage.artifact import FileEntry, new_file
-from storage.uri import expand_glob, filesystem
+from storage.uri import filesystem
 
 ROWS_PER_GROUP = 2048  # about 12 MB of text at the 2,000 characters of a typical page
 _ROWS_TO_TAKE_FROM = 256  # at a time: few of them are wanted
@@ -50,7 +45,6 @@ ORIGIN_FIELDS = (
     pa.field("lines_removed", pa.int64(), nullable=False),
     pa.field("characters_removed", pa.int64(), nullable=False),
 )
-_SOURCE_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 
 def document_schema(metrics: Sequence[pa.Field] = ()) -> pa.Schema:
@@ -171,60 +165,9 @@ def read_texts(uri: str) -> Iterator[tuple[bytes, str]]:
         yield from zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True)
 
 
-def read_source(uris: Sequence[str], source: str) -> Iterator[tuple[bytes, str]]:
-    """(id, text) of every document of an outside source, in the order of the files.
-
-    Args:
-        uris: paths, globs or URIs of `.jsonl`, `.jsonl.gz` or `.parquet` files with a `text` (string) and
-            optionally an `id` (string or whole number). Without one, the file's name and line number stand
-            in.
-        source: the source's name; with the id it makes `document_id`.
-
-    Raises:
-        FileNotFoundError: a path that matches nothing.
-        ValueError: another kind of file, a broken line (named with its number), or two files of one name
-            whose documents have no ids to tell them apart.
-    """
-    return ((id, text) for id, _, text in _source_rows(uris, source, with_urls=False))
-
-
-def read_source_with_urls(uris: Sequence[str], source: str) -> Iterator[tuple[bytes, str | None, str]]:
-    """(id, url, text) of every document of an outside source, as `read_source`; the url None where it has none.
-
-    Raises:
-        FileNotFoundError, ValueError: as `read_source`, and for a `url` that is no string.
-    """
-    return _source_rows(uris, source, with_urls=True)
-
-
-def _source_rows(uris: Sequence[str], source: str, *, with_urls: bool) -> Iterator[tuple[bytes, str | None, str]]:
-    files = [file for uri in uris for file in expand_glob(uri)]
-    for file in files:
-        if not file.endswith(_SOURCE_SUFFIXES):
-            raise ValueError(f"{file}: expected a file ending in {', '.join(_SOURCE_SUFFIXES)}")
-    same_name = Counter(_name(file) for file in files)
-    for file in files:
-        columns = ("id", "url", "text") if with_urls else ("id", "text")
-        rows = _parquet_rows(file, columns) if file.endswith(".parquet") else _json_rows(file)
-        for number, row in rows:
-            key, text = _checked(row, file, number)
-            url = row.get("url") if with_urls else None
-            if url is not None and not isinstance(url, str):
-                raise ValueError(f"{file}, line {number}: expected a url that is a string, got {type(url).__name__}")
-            if key is None:
-                if same_name[_name(file)] > 1:
-                    raise ValueError(f"{file}: documents without `id` in two files of the same name; rename one file")
-                key = f"{_name(file)}:{number}"
-            yield document_id(source, key), url, text
-
-
 def _write_group(writer: pq.ParquetWriter, batches: list[pa.RecordBatch], schema: pa.Schema) -> None:
     table = pa.Table.from_batches(batches, schema)
     writer.write_table(table, row_group_size=max(1, table.num_rows))
-
-
-def _name(uri: str) -> str:
-    return uri.rsplit("/", 1)[-1]
 
 
 @contextmanager
@@ -236,43 +179,3 @@ def _open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
         except pa.ArrowInvalid as error:
             raise ValueError(f"{uri}: not a readable Parquet file ({error})") from error
         yield parquet
-
-
-def _parquet_rows(uri: str, wanted: Sequence[str]) -> Iterator[tuple[int, Any]]:
-    with _open_parquet(uri) as parquet:
-        columns = [name for name in wanted if name in parquet.schema_arrow.names]
-        if "text" not in columns:
-            raise ValueError(f"{uri}: no column `text`; there are {', '.join(parquet.schema_arrow.names)}")
-        number = 0
-        for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP, columns=columns, use_threads=False):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-
-
-def _json_rows(uri: str) -> Iterator[tuple[int, Any]]:
-    fs, path = filesystem(uri)
-    with fs.open(path, "rb") as raw:
-        lines: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if uri.endswith(".gz") else raw
-        number = 0
-        try:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{uri}, line {number}: not JSON in UTF-8 ({error})") from error
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise ValueError(f"{uri}, after line {number}: broken gzip ({error}); fetch the file again") from error
-
-
-def _checked(row: Any, uri: str, number: int) -> tuple[str | int | None, str]:
-    expected = 'expected {"text": string, "id": string or whole number (may be left out)}'
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        found = f"fields {', '.join(row) or 'none'}" if isinstance(row, dict) else type(row).__name__
-        raise ValueError(f"{uri}, line {number}: {expected}, got {found}")
-    key = row.get("id")
-    if isinstance(key, bytes):
-        return key.hex(), row["text"]
-    if key is not None and (isinstance(key, bool) or not isinstance(key, str | int)):
-        raise ValueError(f"{uri}, line {number}: {expected}, got an id of type {type(key).__name__}")
-    return key, row["text"]

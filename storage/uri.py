@@ -76,6 +76,10 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("file://")
 
 
+def is_web(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
 def local_path(uri: str) -> Path:
     """The path behind a local URI.
 
@@ -97,6 +101,20 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     Compression and chaining are not interpreted: `.gz` files are opened by their readers.
     """
     return url_to_fs(uri)
+
+
+def open_stream(uri: str) -> IO[bytes]:
+    """A file open for reading from front to back, with a few blocks of it in memory.
+
+    Raises:
+        FileNotFoundError: nothing at `uri`.
+    """
+    if is_web(uri):
+        from storage.web import open_web  # urllib3 takes a tenth of a second to import, and few files are there
+
+        return open_web(uri)
+    fs, path = filesystem(uri)
+    return fs.open(path, "rb")
 
 
 @contextmanager
@@ -160,8 +178,7 @@ def size(uri: str) -> int | None:
 
 def sha256(uri: str) -> str:
     digest = hashlib.sha256()
-    fs, path = filesystem(uri)
-    with fs.open(path, "rb") as file:
+    with open_stream(uri) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -237,7 +254,8 @@ def expand_glob(uri: str) -> list[str]:
     fs, path = filesystem(uri)
     scheme = "" if is_local(uri) else uri.split("://", 1)[0] + "://"
     relative = is_local(uri) and not os.path.isabs(uri.removeprefix("file://"))
-    found = fs.glob(path) if any(c in path for c in "*?[") else [path] if fs.exists(path) else []
+    wildcards = "*[" if is_web(uri) else "*?["  # `?` begins the query of a web address
+    found = fs.glob(path) if any(c in path for c in wildcards) else [path] if fs.exists(path) else []
     names = [os.path.relpath(name) if relative else name for name in found]
     if not names:
         raise FileNotFoundError(f"nothing found at {uri}")

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from storage.documents import read_source
+from storage.sources import read_source
 from storage.uri import expand_glob, open_atomic, write_bytes
 from tasks.curate.classifier import LABEL, MAX_CHARACTERS, Classifier, as_characters
 from tasks.curate.fit_fasttext import fit
@@ -85,7 +85,7 @@ def train_classifier(
     """Train a classifier, write it to `out` and what is known of it to `out`.json.
 
     Args:
-        files: class -> documents, as `storage.documents.read_source` reads them; classes are 0, 1, ... K.
+        files: class -> documents, as `storage.sources.read_source` reads them; classes are 0, 1, ... K.
         held_out: share of the texts that only the figures are from.
         quantize: a model an eighth of the size, of nearly the same scores (Joulin et al., 2016).
 

@@ -28,7 +28,7 @@ from itertools import cycle
 
 import numpy as np
 
-from storage.documents import read_source
+from storage.sources import read_source
 from storage.uri import expand_glob, read_bytes
 from tasks.curate.characters import JAPANESE, LETTER, classify
 from tasks.curate.extract import tidy

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,8 +14,6 @@ from storage.documents import (
     document_id,
     document_schema,
     read_documents,
-    read_source,
-    read_source_with_urls,
     read_texts,
     write_documents,
 )
@@ -88,80 +83,3 @@ def test_a_missing_column_and_a_broken_file_are_named(tmp_path: Path) -> None:
         list(read_documents(str(tmp_path / "b.parquet")))
     with pytest.raises(FileNotFoundError):
         list(read_documents(str(tmp_path / "c.parquet")))
-
-
-def test_outside_sources_read_the_same_in_all_three_formats(tmp_path: Path) -> None:
-    documents: list[dict[str, Any]] = [
-        {"id": "a", "text": "Larks sing."},
-        {"id": 7, "text": "空は青い。\n雲は白い。"},
-    ]
-    lines = "\n\n".join(json.dumps(document, ensure_ascii=False) for document in documents).encode()
-    (tmp_path / "plain.jsonl").write_bytes(lines)
-    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(lines))
-    texts = [document["text"] for document in documents]
-    pq.write_table(pa.table({"id": ["a", "7"], "text": texts, "more": [1, 2]}), tmp_path / "table.parquet")
-    expected = [(document_id("web", "a"), texts[0]), (document_id("web", 7), texts[1])]
-    for name in ("plain.jsonl", "packed.jsonl.gz", "table.parquet"):
-        assert list(read_source([str(tmp_path / name)], "web")) == expected
-    assert len(list(read_source([str(tmp_path / "p*.jsonl*")], "web"))) == 4
-
-
-def test_documents_without_ids_are_told_apart_by_file_and_line(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / f"{folder}.jsonl").write_text('{"text": "a"}\n{"text": "a"}\n')
-        (tmp_path / folder / "same.jsonl").write_text('{"text": "a"}\n')
-    distinct = [str(tmp_path / "one" / "one.jsonl"), str(tmp_path / "two" / "two.jsonl")]
-    assert len({id for id, _ in read_source(distinct, "web")}) == 4
-    with pytest.raises(ValueError, match="two files of the same name"):
-        list(read_source([str(tmp_path / "*" / "same.jsonl")], "web"))
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("{broken", "not JSON"),
-        ('{"body": "x"}', r'expected \{"text": string.*got fields body'),
-        ('{"text": 5}', "expected"),
-        ('["text"]', "expected.*got list"),
-        ('{"text": "x", "id": 1.5}', "expected.*got an id of type float"),
-        ('{"text": "x", "id": true}', "expected.*got an id of type bool"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:
-    (tmp_path / "en.jsonl").write_text(f'{{"text": "good"}}\n{line}\n')
-    with pytest.raises(ValueError, match=rf"en\.jsonl, line 2: {complaint}"):
-        list(read_source([str(tmp_path / "en.jsonl")], "web"))
-
-
-def test_files_that_are_no_source_are_named(tmp_path: Path) -> None:
-    (tmp_path / "en.txt").write_text("text")
-    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"text": "abc"}\n' * 100)[:-10])
-    pq.write_table(pa.table({"content": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match=r"en\.txt: expected a file ending in \.jsonl"):
-        list(read_source([str(tmp_path / "en.txt")], "web"))
-    with pytest.raises(ValueError, match=r"cut\.jsonl\.gz, after line \d+: broken gzip"):
-        list(read_source([str(tmp_path / "cut.jsonl.gz")], "web"))
-    with pytest.raises(ValueError, match=r"other\.parquet: no column `text`; there are content"):
-        list(read_source([str(tmp_path / "other.parquet")], "web"))
-    with pytest.raises(FileNotFoundError, match="nothing found"):
-        list(read_source([str(tmp_path / "none" / "*.jsonl")], "web"))
-
-
-def test_urls_of_an_outside_source_are_read_where_there_are_any(tmp_path: Path) -> None:
-    lines = ['{"id": "a", "text": "雲雀", "url": "https://example.jp/a"}', '{"id": "b", "text": "燕"}']
-    (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    pq.write_table(pa.table({"url": ["https://example.jp/c", None], "text": ["鶯", "鷹"]}), tmp_path / "b.parquet")
-    pq.write_table(pa.table({"text": ["鷲"]}), tmp_path / "c.parquet")
-    files = [str(tmp_path / name) for name in ("a.jsonl", "b.parquet", "c.parquet")]
-    rows = list(read_source_with_urls(files, "web"))
-    urls = ["https://example.jp/a", None, "https://example.jp/c", None, None]
-    assert [(url, text) for _, url, text in rows] == list(zip(urls, ["雲雀", "燕", "鶯", "鷹", "鷲"], strict=True))
-    assert [(id, text) for id, _, text in rows] == list(read_source(files, "web"))
-
-
-def test_a_url_that_is_no_string_is_an_error_only_where_urls_are_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "雲雀", "url": ["https://example.jp/"]}\n')
-    assert len(list(read_source([str(tmp_path / "a.jsonl")], "web"))) == 1
-    with pytest.raises(ValueError, match=r"a\.jsonl, line 1: expected a url that is a string, got list"):
-        list(read_source_with_urls([str(tmp_path / "a.jsonl")], "web"))

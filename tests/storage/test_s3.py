@@ -16,12 +16,16 @@ from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 from s3fs import S3FileSystem
 
 from storage import artifact, lease, swap, uri
 from storage.artifact import Outcome
-from storage.documents import document_id, read_source
+from storage.documents import document_id
+from storage.sources import read_source
 from tasks.shards import ExecutorConfig, Shard, ShardRecord, map_shards
 from tasks.stage import StagePlan, execute
 
@@ -157,6 +161,13 @@ def test_a_stage_with_shards_is_made_reused_and_verified(s3_root: str) -> None:
 def test_documents_of_a_source_are_read_from_s3(s3_root: str) -> None:
     uri.write_bytes(f"{s3_root}/web.jsonl", b'{"id": "a", "text": "The lark sings."}\n')
     assert list(read_source([f"{s3_root}/*.jsonl"], "web")) == [(document_id("web", "a"), "The lark sings.")]
+    table = pa.table({"id": ["a"] * 3_000, "text": [f"The lark sings {number}. " * 40 for number in range(3_000)]})
+    with uri.open_atomic(f"{s3_root}/web.parquet") as file:
+        pq.write_table(table, pa.PythonFile(file, mode="w"))
+    texts = [text for _, text in read_source([f"{s3_root}/web.parquet"], "web")]
+    assert texts == table.column("text").to_pylist()
+    uri.write_bytes(f"{s3_root}/web.jsonl.zst", zstandard.ZstdCompressor().compress(b'{"text": "The lark sings."}\n'))
+    assert [text for _, text in read_source([f"{s3_root}/web.jsonl.zst"], "web")] == ["The lark sings."]
 
 
 def test_parts_of_uploads_that_were_killed_are_removed(s3_root: str) -> None:
