@@ -24,10 +24,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from storage.artifact import Outcome, file_entries
@@ -39,6 +41,7 @@ from tokenizer.expansion import EXPANSION, ExpandOptions, Expansion, Kind, NewPi
 from tokenizer.sample import Texts, draw_sample
 from tokenizer.sentencepiece_expansion import expand_sentencepiece, parse_model
 from tokenizer.sentencepiece_json import to_tokenizer_json
+from tokenizer.words import segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +86,7 @@ def expand(base: str, texts: Texts, options: ExpandOptions, *, out: str, seed: i
     fertility = _compare(source.encoder, encoder, expansion, sample.documents)
     details = {
         "kind": source.kind,
+        "words": segmenter() if options.enabled and options.words == "mecab" else None,
         "fertility": fertility,
         "corpus_documents": sample.corpus_documents,
         "corpus_characters": sample.corpus_characters,
@@ -173,7 +177,13 @@ def _folder_files(source: BaseTokenizer, main: bytes, expansion: Expansion) -> d
 
 
 def _huggingface_config(source: BaseTokenizer) -> dict[str, Any]:
-    """`tokenizer_config.json`, with the class that takes tokenizer.json as it is and rebuilds nothing."""
+    """`tokenizer_config.json`, with the class that takes tokenizer.json as it is and rebuilds nothing.
+
+    It leaves `split_special_tokens` as the base has it, which is off: set, transformers would also take the special
+    tokens of a chat template for ordinary text (SmolLM2's prompt grows from 27 tokens to 51, none of them a turn's
+    beginning), and generation with the folder would differ from the base's. Who encodes text of others with
+    transformers passes `split_special_tokens=True` to the call; everything here goes through `load_encoder`.
+    """
     config = {name: value for name, value in source.config.items() if name not in _MACHINE_FIELDS}
     config |= {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     if source.kind == "sentencepiece" and not source.config:
@@ -193,12 +203,18 @@ def _compare(
     base: Encoder, expanded: Encoder, expansion: Expansion, documents: Iterable[str]
 ) -> dict[str, dict[str, float]]:
     """Fertility of both on the documents, once it is sure that the expansion only groups the base's tokens."""
-    grouped = {piece.id: piece.base_ids for piece in expansion.new_pieces}
+    sizes = np.ones(expanded.vocab_size, np.int64)
+    sizes[expansion.base_vocab :] = [len(piece.base_ids) for piece in expansion.new_pieces]
+    spelt = [*range(expansion.base_vocab), *(index for piece in expansion.new_pieces for index in piece.base_ids)]
+    spelling, ends = np.array(spelt, np.int64), np.cumsum(sizes)
     before = after = characters = size = 0
     for text in documents:
-        old, new = base.encode(text), expanded.encode(text)
-        ungrouped = [token for index in new for token in grouped.get(index, (index,))]
-        assert ungrouped == old, f"new ids do not stand for the base's tokens in: {text[:200]!r}"
+        old, new = base.encode_texts([text]).ids, expanded.encode_texts([text]).ids
+        first = np.repeat(
+            np.cumsum(sizes[new]) - ends[new], sizes[new]
+        )  # of each token: where its spelling would begin
+        ungrouped = spelling[np.arange(len(first)) - first]
+        assert np.array_equal(ungrouped, old), f"new ids do not stand for the base's tokens in: {text[:200]!r}"
         before += len(old)
         after += len(new)
         characters += len(text)
@@ -217,7 +233,10 @@ def _piece_details(pieces: Sequence[NewPiece], min_count: int) -> dict[str, Any]
     whole = [piece for piece in pieces if piece.text is not None]
     useful = sorted(whole, key=lambda piece: (-piece.tokens_saved, piece.id))[:_EXAMPLES]
     longest = sorted(whole, key=lambda piece: (-len(piece.text or ""), -piece.count, piece.id))[:_EXAMPLES]
+    lengths = Counter(len(piece.text or "") for piece in whole)
     return {
+        "pieces_by_characters": {str(length): lengths[length] for length in sorted(lengths)},
+        "pieces_of_part_of_a_character": len(pieces) - len(whole),
         "most_useful_pieces": [_example(piece) for piece in useful],
         "longest_pieces": [_example(piece) for piece in longest],
         "pieces_only_inside_longer_ones": sum(piece.count < min_count for piece in pieces),

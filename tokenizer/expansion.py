@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["sentencepiece", "byte_level_bpe"]
+WordBoundaries = Literal["mecab", "none"]
 EXPANSION = "expansion.json"
 
 
@@ -25,6 +26,7 @@ class ExpandOptions:
     max_piece_characters: int = 16
     character_coverage: float = 0.9995
     align_to: int = 8
+    words: WordBoundaries = "mecab"
     sample_characters: int = 10_000_000
 
 

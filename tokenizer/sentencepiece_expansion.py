@@ -6,6 +6,13 @@ what is known of each new piece. Subwords are trained on the sample's lines that
 Japanese-class characters and not in the base are candidates, in the trainer's order, each preceded by the
 characters it needs. What can never be formed, or is too rare, is pruned (`tokenizer.prune`).
 
+Words (`words: mecab`): the trainer reads each different word of those lines once, with its count (its "tsv"
+input), so that it never sees two words side by side; the delimiter that it offers for the same purpose would
+have to be a character that no text holds, and the whole sample would be its input. What this promises is about
+learning: every candidate lies inside a word of the sample. It promises nothing about
+encoding, which knows no words: in 今日本屋へ a piece 日本 is used although the words are 今日 and 本屋, and
+`count` is how often encoding uses a piece, wherever.
+
 A new piece's score continues downwards by ones from the lowest *regular* score of the base. Llama 2 keeps
 its whitespace pieces at -1e9, where neighbouring float32 values lie 64 apart: scores below those would tie,
 ties merge from the left, and the tokenizer.json that ranks merges would disagree.
@@ -33,6 +40,7 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizer.characters import has_japanese, is_japanese
 from tokenizer.expansion import ExpandOptions, Expansion, NewPiece
 from tokenizer.prune import fitting, prune
+from tokenizer.words import Words
 
 ModelProto: Any = sentencepiece_model_pb2.ModelProto  # type: ignore[attr-defined]  # made at import
 _NORMAL, _USER_DEFINED = 1, 4
@@ -87,8 +95,7 @@ def expand_sentencepiece(
         ValueError: the base is of another kind, or `num_candidates` cannot hold the sample's characters.
     """
     base = parse_model(data)
-    lines = [line for text in documents for line in text.split("\n") if has_japanese(line)]
-    trained = _train(lines, options)
+    trained = train_pieces(documents, options)
     present = {piece.piece for piece in base.pieces}
     candidates = _candidates(trained, present, options.max_piece_characters)
 
@@ -108,12 +115,26 @@ def expand_sentencepiece(
     return add_pieces(data, kept), Expansion("sentencepiece", len(base.pieces), new)
 
 
-def _train(lines: Sequence[str], options: ExpandOptions) -> list[str]:
-    """Pieces that sentencepiece learns from these lines, in its order: merged ones, then characters."""
+def train_pieces(documents: Sequence[str], options: ExpandOptions) -> list[str]:
+    """Pieces that sentencepiece learns from these documents, in its order: merged ones, then characters.
+
+    With `words: mecab` the trainer gets each different word once, with its count, so that no pair of characters
+    across a word's edge exists for it; with `words: none` it gets the lines. Either way only lines that hold
+    Japanese.
+
+    Raises:
+        ValueError: `num_candidates` cannot hold the sample's characters.
+    """
+    if options.words == "mecab":
+        counts = Words().count(documents)
+        sentences = (f"{word}\t{counts[word]}" for word in sorted(counts) if "\t" not in word)
+    else:
+        sentences = (line for text in documents for line in text.split("\n") if has_japanese(line))
     written = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
+            sentence_iterator=sentences,
+            input_format="tsv" if options.words == "mecab" else "text",
             model_writer=written,
             model_type="bpe",
             vocab_size=options.num_candidates + 3,  # and <unk>, <s>, </s>
@@ -130,7 +151,7 @@ def _train(lines: Sequence[str], options: ExpandOptions) -> list[str]:
     except RuntimeError as error:
         if "required_chars" not in str(error):
             raise
-        characters = len(set().union(*lines))
+        characters = len(set().union(*(text for text in documents if has_japanese(text))))
         raise ValueError(
             f"expand.num_candidates: {options.num_candidates} cannot hold the {characters} different "
             "characters of the sample; raise it above that, or lower expand.character_coverage"

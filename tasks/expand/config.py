@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -42,6 +44,11 @@ class ExpandConfig(BaseModel):
         "(SentencePiece)",
     )
     align_to: int = Field(8, ge=1, le=4096, description="the vocabulary's size becomes a multiple of this")
+    words: Literal["mecab", "none"] = Field(
+        "mecab",
+        description="mecab: no new piece is learned across the edge of a Japanese word, as Swallow did; "
+        "none: phrases become pieces too",
+    )
     sample_characters: int = Field(
         10_000_000,
         ge=1,

@@ -13,14 +13,17 @@ from tasks.task import stage_task
 
 
 @stage_task
-def expand(plan: StagePlan, config: ExpandConfig, seed: int, corpus: StageRecord) -> StageRecord:
+def expand(
+    plan: StagePlan, config: ExpandConfig, validation_ratio: float, seed: int, corpus: StageRecord
+) -> StageRecord:
     from storage.corpus import corpus_shards, corpus_texts
     from tokenizer.expand import ExpandOptions
     from tokenizer.expand import expand as expand_tokenizer
+    from tokenizer.sample import learnable
 
     def texts() -> Iterator[str]:
         for shard in corpus_shards(corpus.uri):
-            yield from (text for _, text in corpus_texts(shard))
+            yield from learnable(corpus_texts(shard), validation_ratio)
 
     options = ExpandOptions(**config.model_dump(exclude={"base", "licence"}))
     return execute(plan, lambda out: expand_tokenizer(config.base, texts, options, out=out, seed=seed), needs=[corpus])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
 
-from tokenizer.byte_level_expansion import byte_piece, expand_byte_level, may_be_piece, piece_bytes
+from tokenizer.byte_alphabet import byte_piece, piece_bytes
+from tokenizer.byte_level_expansion import expand_byte_level, may_be_piece
 from tokenizer.characters import is_japanese, is_japanese_prefix
 from tokenizer.expansion import ExpandOptions, Expansion
+from tokenizer.words import Words
 
 OPTIONS = ExpandOptions(num_candidates=300, min_count=5, max_piece_characters=6, align_to=8)
 
@@ -43,7 +46,22 @@ def test_new_pieces_are_japanese_or_begin_only_japanese(expanded: tuple[bytes, E
         else:
             assert is_japanese(new.text)
             assert len(new.text) <= 6
-    assert any(new.text == "毎週土曜日に" for new in expansion.new_pieces)
+    assert {"司書", "坂道"} & {new.text for new in expansion.new_pieces}
+
+
+def test_pieces_are_learned_inside_words_or_across_them(base: bytes, documents: list[str]) -> None:
+    inside, across = (
+        {
+            new.text
+            for new in expand_byte_level(base, documents, replace(OPTIONS, words=words))[1].new_pieces
+            if new.text is not None
+        }
+        for words in ("mecab", "none")
+    )
+    known = list(Words().count(documents))
+    assert [piece for piece in inside if not any(piece in word for word in known)] == []
+    assert "毎週土曜日に" in across
+    assert [piece for piece in across if not any(piece in word for word in known)]
 
 
 def test_the_base_is_untouched(base: bytes, expanded: tuple[bytes, Expansion]) -> None:

@@ -6,15 +6,18 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from storage.artifact import content_digest
-from tokenizer.byte_level_expansion import byte_piece
+from tokenizer.byte_alphabet import byte_piece
 from tokenizer.encoder import load_encoder
 from tokenizer.expand import expand
-from tokenizer.expansion import ExpandOptions, Expansion
+from tokenizer.expansion import ExpandOptions, Expansion, WordBoundaries
+from tokenizer.words import segmenter
 
 OPTIONS = ExpandOptions(num_candidates=300, max_piece_characters=8)
 Texts = Callable[[], Iterator[str]]
@@ -53,6 +56,10 @@ def test_the_folder_is_whole_and_the_figures_are_right(
     assert fertility["expanded"]["tokens"] == sum(len(new.encode(text)) for text in documents)
     assert fertility["expanded"]["characters_per_token"] > 2 * fertility["base"]["characters_per_token"]
     assert outcome.details.get("documents_where_tokenizer_json_differs", 0) == 0
+    lengths = outcome.details["pieces_by_characters"]
+    assert sum(lengths.values()) + outcome.details["pieces_of_part_of_a_character"] == counts["new_pieces"]
+    assert max(map(int, lengths)) == len(outcome.details["longest_pieces"][0]["text"])
+    assert outcome.details["words"] == segmenter()
     saved = outcome.details["most_useful_pieces"][0]
     assert saved["tokens_saved"] == saved["count"] * (saved["base_tokens"] - 1) > 0
 
@@ -100,10 +107,42 @@ def test_without_expansion_the_base_is_kept(base: Path, texts: Texts, tmp_path: 
     assert outcome.counts["new_pieces"] == 0
     assert outcome.counts["vocab"] == outcome.counts["base_vocab"] == load_encoder(base).vocab_size
     assert outcome.details["fertility"]["base"] == outcome.details["fertility"]["expanded"]
+    assert outcome.details["words"] is None
+
+
+def test_strings_like_special_tokens_are_ordinary_text_in_every_path(
+    base: Path, texts: Texts, documents: list[str], tmp_path: Path
+) -> None:
+    """Transformers opens a folder with special tokens read, for chat templates are written in them, until told."""
+    from transformers import AutoTokenizer
+
+    expand(str(base), texts, OPTIONS, out=str(tmp_path), seed=1)
+    folder = tmp_path / "tokenizer"
+    encoder, old = load_encoder(folder), load_encoder(base)
+    special = [*encoder.policy.prefix, *encoder.policy.suffix]
+    lookalikes = ["<s>", "</s>", "<unk>", "<0x0A>", "<|endoftext|>", "<|begin_of_text|>", "<|im_start|>", "<|eot_id|>"]
+    told = AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
+    opened = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    opened.encode_special_tokens = True
+    for text in [*lookalikes, "".join(lookalikes), *(f"灯台守は{look}猫{look}" for look in lookalikes)]:
+        ids = encoder.encode(text)
+        assert not set(special) & set(ids), text
+        assert encoder.encode_texts([text]).ids.tolist() == ids
+        assert opened.encode(text, add_special_tokens=False).ids == ids
+        assert told.encode(text, add_special_tokens=False) == ids
+        assert encoder.decode(ids) == old.decode(old.encode(text)) == text
+    assert "split_special_tokens" not in json.loads((folder / "tokenizer_config.json").read_text())
+
+
+def test_half_a_surrogate_pair_is_refused(base: Path, texts: Texts, tmp_path: Path) -> None:
+    expand(str(base), texts, OPTIONS, out=str(tmp_path), seed=1)
+    with pytest.raises(UnicodeEncodeError):
+        load_encoder(tmp_path / "tokenizer").encode("猫\ud83d")
 
 
 def test_an_expanded_tokenizer_can_be_expanded_again(base: Path, texts: Texts, tmp_path: Path) -> None:
-    first = expand(str(base), texts, ExpandOptions(num_candidates=200), out=str(tmp_path / "1"), seed=1)
+    small = ExpandOptions(num_candidates=200, max_new_pieces=60)
+    first = expand(str(base), texts, small, out=str(tmp_path / "1"), seed=1)
     second = expand(
         str(tmp_path / "1/tokenizer"), texts, ExpandOptions(num_candidates=800), out=str(tmp_path / "2"), seed=1
     )
@@ -176,10 +215,17 @@ def test_real_smollm2_keeps_every_old_token(texts: Texts, tries: list[str], tmp_
     assert [new.decode(new.encode(text)) for text in tries] == [old.decode(old.encode(text)) for text in tries]
 
 
-def test_the_bytes_of_an_expansion_are_these(sentencepiece_base: Path, texts: Texts, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("mecab", ["dbd72c4e5d3cfb89", "dc9217e106adc40f"]), ("none", ["4b9b4cba76c33a53", "061bb312464f7cc4"])],
+)
+def test_the_bytes_of_an_expansion_are_these(
+    sentencepiece_base: Path, texts: Texts, tmp_path: Path, words: WordBoundaries, expected: list[str]
+) -> None:
     """When this fails, the stage's algorithm version must rise: the same run file now makes something else.
 
-    The SentencePiece side also rests on sentencepiece's trainer, whose version is part of the fingerprint.
+    The SentencePiece side also rests on sentencepiece's trainer, the words on MeCab's dictionary; their versions are
+    part of the fingerprint.
     """
     vocabulary = {"<|endoftext|>": 0} | {byte_piece(bytes([byte])): byte + 1 for byte in range(256)}
     step = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
@@ -192,9 +238,7 @@ def test_the_bytes_of_an_expansion_are_these(sentencepiece_base: Path, texts: Te
     }
     (tmp_path / "base").mkdir()
     (tmp_path / "base/tokenizer.json").write_text(json.dumps(fields))
-    byte_level = expand(str(tmp_path / "base"), texts, OPTIONS, out=str(tmp_path / "1"), seed=1)
-    sentencepiece = expand(str(sentencepiece_base), texts, OPTIONS, out=str(tmp_path / "2"), seed=1)
-    assert [content_digest(outcome.files)[:16] for outcome in (byte_level, sentencepiece)] == [
-        "4b9b4cba76c33a53",
-        "061bb312464f7cc4",
-    ]
+    options = replace(OPTIONS, words=words)
+    byte_level = expand(str(tmp_path / "base"), texts, options, out=str(tmp_path / "1"), seed=1)
+    sentencepiece = expand(str(sentencepiece_base), texts, options, out=str(tmp_path / "2"), seed=1)
+    assert [content_digest(outcome.files)[:16] for outcome in (byte_level, sentencepiece)] == expected

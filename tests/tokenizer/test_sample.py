@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tokenizer.sample import draw_sample
+from storage.held_out import is_validation
+from tokenizer.sample import draw_sample, learnable
 
 TEXTS = [f"{number}番目の文書です。" * (number % 7 + 1) for number in range(300)]
 
@@ -32,5 +33,15 @@ def test_a_larger_sample_holds_the_smaller_and_seeds_differ() -> None:
 
 
 def test_an_empty_corpus_is_refused() -> None:
-    with pytest.raises(ValueError, match="expand: the corpus has 2 documents and no text"):
+    with pytest.raises(ValueError, match="expand: the corpus has 2 documents to learn on and no text"):
         draw_sample(lambda: iter(["", ""]), characters=10, seed=1)
+
+
+def test_held_out_documents_are_never_learned_on() -> None:
+    """Their fertility and loss are what the expansion is judged by."""
+    documents = [(number.to_bytes(16, "big"), text) for number, text in enumerate(TEXTS)]
+    held_out = {text for id_, text in documents if is_validation(id_, 0.2)}
+    assert 30 < len(held_out) < 90
+    sample = draw_sample(lambda: learnable(documents, 0.2), characters=10**9, seed=1)
+    assert sample.documents == [text for text in TEXTS if text not in held_out]
+    assert draw_sample(lambda: learnable(documents, 0.0), characters=10**9, seed=1).documents == TEXTS

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,17 @@ from tokenizers import Tokenizer
 
 from tests.tokenizer.conftest import strings_to_try, train_sentencepiece
 from tokenizer.characters import is_japanese
-from tokenizer.expansion import ExpandOptions, Expansion
-from tokenizer.sentencepiece_expansion import ModelProto, add_pieces, derivations, expand_sentencepiece, parse_model
+from tokenizer.expansion import ExpandOptions, Expansion, WordBoundaries
+from tokenizer.sentencepiece_expansion import (
+    ModelProto,
+    add_pieces,
+    derivations,
+    expand_sentencepiece,
+    parse_model,
+    train_pieces,
+)
 from tokenizer.sentencepiece_json import to_tokenizer_json
+from tokenizer.words import Words
 
 OPTIONS = ExpandOptions(num_candidates=400, min_count=5, align_to=8)
 
@@ -68,7 +78,42 @@ def test_new_pieces_are_japanese_and_new(base: bytes, expanded: tuple[bytes, Exp
     assert [piece.piece for piece in added] == [new.text for new in expansion.new_pieces]
     assert all(is_japanese(piece.piece) for piece in added)
     assert not {piece.piece for piece in added} & {piece.piece for piece in before}
-    assert "郵便屋さん" in {piece.piece for piece in added}
+    assert {"郵便", "図書", "ありがとう"} <= {piece.piece for piece in added}
+
+
+def test_pieces_are_learned_inside_words_or_across_them(base: bytes, documents: list[str]) -> None:
+    inside, across = (
+        {new.piece for new in expand_sentencepiece(base, documents, replace(OPTIONS, words=words))[1].new_pieces}
+        for words in ("mecab", "none")
+    )
+    known = list(Words().count(documents))
+    assert [piece for piece in inside if not any(piece in word for word in known)] == []
+    assert "郵便屋さん" in across
+    assert [piece for piece in across if not any(piece in word for word in known)]
+
+
+@pytest.mark.parametrize("words", ["mecab", "none"])
+def test_text_that_means_something_to_the_trainer(base: bytes, documents: list[str], words: WordBoundaries) -> None:
+    """Tabs part a word from its count, NUL ends a C string, ▅ stands for what is unknown, ▁ for a space."""
+    odd = ["猫\t5\n猫\t", "猫\x00犬", "▅猫▅", "▁猫▁", "\t", "猫\u3000", "猫\r\n犬\v鳥"] * 8
+    _, expansion = expand_sentencepiece(base, [*documents, *odd], replace(OPTIONS, words=words))
+    assert "猫" in {new.piece for new in expansion.new_pieces}
+    assert all(is_japanese(new.piece) for new in expansion.new_pieces)
+
+
+def test_a_piece_that_no_text_yields_is_pruned(
+    base: bytes, documents: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`図書館の司` is planted without the pieces that would lead to it; its row would never be trained."""
+
+    def planted(documents: Sequence[str], options: ExpandOptions) -> list[str]:
+        return ["図書館の司", *train_pieces(documents, options)]
+
+    monkeypatch.setattr("tokenizer.sentencepiece_expansion.train_pieces", planted)
+    _, expansion = expand_sentencepiece(base, documents, OPTIONS)
+    pieces = {new.piece for new in expansion.new_pieces}
+    assert "図書館の司" not in pieces
+    assert {"図書", "司書"} <= pieces
 
 
 def test_scores_continue_below_the_regular_ones_and_above_the_whitespace_pieces(
