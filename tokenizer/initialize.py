@@ -5,10 +5,10 @@ code) or the sizes of a random one, and the tokenizer folder that `expand` wrote
 `model/`, the same folder with longer embedding tables and the new tokenizer, and for a random base also
 `base/`, that base with its own tokenizer.
 
-A new row, of the input embedding and of an untied output head alike, is the mean of the base rows of the
-piece's segmentation by the base tokenizer (Yao et al. 2021; Swallow, Fujii et al. 2024, section 3.1):
-float32 mean, rounded to the model's dtype. The base vocabulary's rows and all other tensors are copied byte
-by byte, one block in memory at a time.
+A new row combines the base rows of the piece's segmentation by the base tokenizer (`tokenizer.new_rows`), in the
+input embedding and in an untied output head each in its own way; in the head, or a tied table, its logit may be
+shifted (`tokenizer.calibration`). Computed in float32, rounded to the model's dtype. The base vocabulary's rows and
+all other tensors are copied byte by byte, one block in memory at a time.
 
 A base table may have more rows than its tokenizer has ids (padding for speed). No token uses those rows:
 with an expansion they are left out and the new rows take their ids; without one the base's files are copied
@@ -22,22 +22,25 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from storage.artifact import FileEntry, Outcome, file_entries, new_file
 from storage.uri import join, listing, localized, read_bytes, write_bytes
+from tokenizer.base_model import INDEX, check_tables, is_tied, read_config, weight_files
+from tokenizer.calibration import Shifter, Texts, calibrate, calibration_sequences
 from tokenizer.encoder import load_encoder
-from tokenizer.expansion import EXPANSION, Expansion, NewPiece
+from tokenizer.expansion import EXPANSION, Expansion
+from tokenizer.new_rows import ROWS_AT_ONCE, Combination, RowOptions, combined_rows
 from tokenizer.random_model import EMBEDDING, HEAD, RandomModel, write_random_model
-from tokenizer.safetensors_stream import SafetensorsFile, Tensor, from_float32, to_float32, write_safetensors
+from tokenizer.safetensors_stream import SafetensorsFile, Tensor, from_float32, write_safetensors
 
 logger = logging.getLogger(__name__)
 
-_INDEX = "model.safetensors.index.json"
 _BESIDE = (
     "generation_config.json",
     "LICENSE",
@@ -47,23 +50,40 @@ _BESIDE = (
     "NOTICE.txt",
     "USE_POLICY.md",
 )
-_ROWS_AT_ONCE = 256
 
 
-def initialize(base_model: str | None, random: RandomModel | None, *, tokenizer: str, out: str, seed: int) -> Outcome:
+def initialize(
+    base_model: str | None,
+    random: RandomModel | None,
+    *,
+    tokenizer: str,
+    out: str,
+    seed: int,
+    options: RowOptions | None = None,
+    shards: Sequence[Texts] = (),
+) -> Outcome:
     """Write `model/` (and `base/`) below `out`.
 
     Args:
         base_model: the base's folder; None with `random`.
         random: sizes of a random base; None with `base_model`.
         tokenizer: the folder that `expand` wrote for this base's tokenizer.
-        seed: of the random base; nothing else is random.
+        seed: of the random base, and of random rows; nothing else is random.
+        options: how new rows begin; left out, all are means.
+        shards: the corpus's texts, shard by shard without what is held out; read only where logits are shifted.
 
     Raises:
-        ValueError: the base is not a Llama-like safetensors folder, or does not fit the tokenizer.
+        ValueError: the base is not a Llama-like safetensors folder, does not fit the tokenizer, or the options ask for
+            what a tied table cannot have.
     """
     if (base_model is None) == (random is None):
         raise ValueError("initialize: expected either a base model or the sizes of a random one")
+    options = options or RowOptions()
+    if random is not None and options.calibrated:
+        raise ValueError(
+            f"initialize.output_shift: {options.output_shift}, but a random base has nothing to calibrate on: its "
+            "hidden states share no direction; set it to none"
+        )
     try:
         expansion = Expansion.from_json(read_bytes(join(tokenizer, EXPANSION)))
     except FileNotFoundError as error:
@@ -86,7 +106,7 @@ def initialize(base_model: str | None, random: RandomModel | None, *, tokenizer:
         written += [f"base/{name}" for name in names + _copy_tokenizer(base_tokenizer, base_model)]
     assert base_model is not None
     with localized(base_model) as folder:
-        outcome = _write_model(folder, expansion, out)
+        outcome = _write_model(folder, _Start(expansion, options, seed, tokenizer, shards), out)
     copied = _copy_tokenizer(tokenizer, join(out, "model"))
     outcome.files += file_entries(out, written + [f"model/{name}" for name in copied])
     outcome.files.sort(key=lambda entry: entry.path)
@@ -94,62 +114,41 @@ def initialize(base_model: str | None, random: RandomModel | None, *, tokenizer:
     return outcome
 
 
-def new_rows(base_rows: np.ndarray, dtype: str, pieces: Sequence[NewPiece]) -> Iterator[bytes]:
-    """The raw bytes of the pieces' rows, each the float32 mean of the base rows it is segmented into.
+@dataclass(frozen=True)
+class _Start:
+    """What decides the new rows: `tokenizer` and `shards` as in `initialize`."""
 
-    Args:
-        base_rows: `(rows, bytes per row)`, uint8.
-        dtype: safetensors name of the table's dtype.
-
-    Raises:
-        ValueError: a base row that is needed holds an infinity or NaN, or the dtype is no floating one.
-    """
-    for start in range(0, len(pieces), _ROWS_AT_ONCE):
-        block = pieces[start : start + _ROWS_AT_ONCE]
-        needed, where = np.unique(np.concatenate([piece.base_ids for piece in block]), return_inverse=True)
-        vectors = to_float32(base_rows[needed], dtype)
-        if not np.isfinite(vectors).all():
-            bad = needed[~np.isfinite(vectors).all(axis=1)]
-            raise ValueError(f"embedding row {bad[0]} of the base model holds an infinity or NaN; check the download")
-        bounds = np.cumsum([0, *(len(piece.base_ids) for piece in block)])
-        # mean(axis=0) adds rows in order, everywhere alike; np.add.reduceat would not.
-        means = [vectors[where[first:last]].mean(axis=0) for first, last in pairwise(bounds)]
-        yield from_float32(np.stack(means), dtype)
+    expansion: Expansion
+    options: RowOptions
+    seed: int
+    tokenizer: str
+    shards: Sequence[Texts]
 
 
-def _write_model(folder: Path, expansion: Expansion, out: str) -> Outcome:
+def _write_model(folder: Path, start: _Start, out: str) -> Outcome:
     """Copy the base's configuration and weights into `model/`, with longer tables."""
-    config = _read_config(folder)
-    files = _weight_files(folder)
-    tables = _check_tables(files, config, expansion)
+    expansion = start.expansion
+    config = read_config(folder)
+    files = weight_files(folder)
+    tables = check_tables(files, config, expansion)
     unused = tables[EMBEDDING].shape[0] - expansion.base_vocab
     if unused and expansion.new_pieces:
         logger.info("the base has %d rows that no token uses; new rows take their place", unused)
+    blocks, details = _tables_to_write(folder, files, config, start)
     entries: list[FileEntry] = []
     total_bytes = parameters = 0
     for name, source in files.items():
         with new_file(out, f"model/{name}") as file:
             tensors = [_grown(tensor, expansion) for tensor in source.tensors]
             if expansion.new_pieces:
-                total_bytes += write_safetensors(file, tensors, source.metadata, _Blocks(source, expansion))
+                total_bytes += write_safetensors(file, tensors, source.metadata, partial(blocks, source))
             else:
                 with open(source.path, "rb") as original:
                     while block := original.read(1 << 24):
                         file.write(block)
         parameters += sum(int(np.prod(tensor.shape)) for tensor in tensors)
         entries.append(FileEntry.of(f"model/{name}", file))
-    texts = {
-        name: (folder / name).read_bytes() for name in ("config.json", _INDEX, *_BESIDE) if (folder / name).is_file()
-    }
-    if expansion.new_pieces:
-        texts["config.json"] = _json_bytes(config | {"vocab_size": expansion.vocab})
-        if _INDEX in texts:
-            index = json.loads(texts[_INDEX])
-            index["metadata"] = index.get("metadata", {}) | {"total_size": total_bytes}
-            texts[_INDEX] = _json_bytes(index)
-    for name, data in texts.items():
-        write_bytes(join(out, "model", name), data)
-    entries += file_entries(out, [f"model/{name}" for name in texts])
+    entries += _write_texts(folder, config, expansion, total_bytes, out)
     counts = {
         "base_vocab": expansion.base_vocab,
         "new_rows": len(expansion.new_pieces),
@@ -157,82 +156,97 @@ def _write_model(folder: Path, expansion: Expansion, out: str) -> Outcome:
         "parameters": parameters,
         "tensors": sum(len(source.tensors) for source in files.values()),
     }
-    details = {
-        "tables": sorted(tables),
-        "dtype": tables[EMBEDDING].dtype,
-        "base_rows_without_token": unused,
-        "new_rows": "mean",
+    about = {"tables": sorted(tables), "dtype": tables[EMBEDDING].dtype, "base_rows_without_token": unused}
+    return Outcome(entries, counts, about | details | blocks.shift_details())
+
+
+def _tables_to_write(
+    folder: Path, files: dict[str, SafetensorsFile], config: dict[str, object], start: _Start
+) -> tuple[_Blocks, dict[str, Any]]:
+    """What writes the tensors, calibrated where the options ask for it; and what the report says of it."""
+    options, tied = start.options, is_tied(config)
+    head = EMBEDDING if tied else HEAD
+    output_rows = options.new_output_rows or options.new_rows
+    if tied and output_rows != options.new_rows:
+        raise ValueError(
+            f"initialize.new_output_rows: {output_rows}, but this model's output head is its input embedding "
+            f"(tie_word_embeddings), whose new rows are {options.new_rows}; leave new_output_rows out"
+        )
+    details: dict[str, Any] = {"tied": tied, "new_rows": options.new_rows, "new_output_rows": output_rows}
+    details["output_shift"] = options.output_shift
+    shifter = None
+    if options.calibrated and start.expansion.new_pieces:
+        base = load_encoder(join(start.tokenizer, "base"))
+        text = calibration_sequences(start.shards, base, load_encoder(start.tokenizer), options.calibration_tokens)
+        shifter = calibrate(folder, files, head, start.expansion, text, options)
+        details["calibration"] = {
+            "documents": len(text.sequences),
+            "tokens": text.tokens,
+            "new_pieces_per_base_token": round(text.new_share, 4),
+            "direction_norm": round(float(np.linalg.norm(shifter.direction)), 4),
+        }
+    combinations = {EMBEDDING: options.new_rows} if tied else {EMBEDDING: options.new_rows, HEAD: output_rows}
+    return _Blocks(start, combinations, head, shifter), details
+
+
+def _write_texts(
+    folder: Path, config: dict[str, object], expansion: Expansion, total_bytes: int, out: str
+) -> list[FileEntry]:
+    """Write the configuration, and copy what a base ships beside its weights."""
+    texts = {
+        name: (folder / name).read_bytes() for name in ("config.json", INDEX, *_BESIDE) if (folder / name).is_file()
     }
-    return Outcome(entries, counts, details)
+    if expansion.new_pieces:
+        texts["config.json"] = _json_bytes(config | {"vocab_size": expansion.vocab})
+        if INDEX in texts:
+            index = json.loads(texts[INDEX])
+            index["metadata"] = index.get("metadata", {}) | {"total_size": total_bytes}
+            texts[INDEX] = _json_bytes(index)
+    for name, data in texts.items():
+        write_bytes(join(out, "model", name), data)
+    return file_entries(out, [f"model/{name}" for name in texts])
 
 
 class _Blocks:
     """The bytes of a tensor of the new model: copied; for a table, the base's rows and new ones."""
 
-    def __init__(self, source: SafetensorsFile, expansion: Expansion) -> None:
-        self.source = source
-        self.expansion = expansion
+    def __init__(self, start: _Start, combinations: dict[str, Combination], head: str, shifter: Shifter | None) -> None:
+        self.start = start
+        self.combinations = combinations
+        self.head = head
+        self.shifter = shifter
 
-    def __call__(self, tensor: Tensor) -> Iterator[bytes]:
+    def __call__(self, source: SafetensorsFile, tensor: Tensor) -> Iterator[bytes]:
         if tensor.name not in (EMBEDDING, HEAD):
-            yield from self.source.blocks(tensor.name)
+            yield from source.blocks(tensor.name)
             return
-        rows = self.source.rows(tensor.name)
-        for start in range(0, self.expansion.base_vocab, _ROWS_AT_ONCE):
-            yield rows[start : min(start + _ROWS_AT_ONCE, self.expansion.base_vocab)].tobytes()
-        yield from new_rows(rows, tensor.dtype, self.expansion.new_pieces)
+        expansion = self.start.expansion
+        rows = source.rows(tensor.name)
+        for start in range(0, expansion.base_vocab, ROWS_AT_ONCE):
+            yield rows[start : min(start + ROWS_AT_ONCE, expansion.base_vocab)].tobytes()
+        # A head stored beside a tied embedding is its copy, and is never read.
+        combination = self.combinations.get(tensor.name, self.combinations[EMBEDDING])
+        combined = combined_rows(
+            rows, tensor.dtype, expansion.new_pieces, combination, table=tensor.name, seed=self.start.seed
+        )
+        for number, block in enumerate(combined):
+            if self.shifter is not None and tensor.name == self.head:
+                block = self.shifter(block, number * ROWS_AT_ONCE)
+            yield from_float32(block, tensor.dtype)
+
+    def shift_details(self) -> dict[str, Any]:
+        """How far logits were shifted, nats."""
+        if self.shifter is None:
+            return {}
+        shifts = np.concatenate(self.shifter.shifts)
+        values = {"mean": shifts.mean(), "lowest": shifts.min(), "highest": shifts.max()}
+        return {"shift": {name: round(float(value), 3) for name, value in values.items()}}
 
 
 def _grown(tensor: Tensor, expansion: Expansion) -> Tensor:
     if tensor.name not in (EMBEDDING, HEAD) or not expansion.new_pieces:
         return tensor
     return replace(tensor, shape=(expansion.vocab, *tensor.shape[1:]))
-
-
-def _read_config(folder: Path) -> dict[str, object]:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} has no config.json: expected a Hugging Face model folder")
-    return json.loads(path.read_bytes())
-
-
-def _weight_files(folder: Path) -> dict[str, SafetensorsFile]:
-    """The folder's weight files by name, in a fixed order."""
-    if (folder / _INDEX).is_file():
-        names = sorted(set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise ValueError(
-            f"{folder} has no {missing[0]}: expected safetensors weights. Pickled ones (.bin, .pt) are never "
-            "read; convert them with transformers' save_pretrained"
-        )
-    return {name: SafetensorsFile(folder / name) for name in names}
-
-
-def _check_tables(
-    files: dict[str, SafetensorsFile], config: dict[str, object], expansion: Expansion
-) -> dict[str, Tensor]:
-    """The embedding tables in the files, once they are known to fit configuration and tokenizer."""
-    tables = {name: source[name] for source in files.values() for name in (EMBEDDING, HEAD) if name in source}
-    tied = bool(config.get("tie_word_embeddings", False))
-    for name in (EMBEDDING,) if tied else (EMBEDDING, HEAD):
-        if name not in tables:
-            raise ValueError(
-                f"the base model has no tensor {name}: expected a Llama-like model with Hugging Face names"
-            )
-    for name, table in tables.items():
-        if table.shape[0] != config.get("vocab_size"):
-            raise ValueError(
-                f"{name} has {table.shape[0]} rows, config.json says vocab_size {config.get('vocab_size')}"
-            )
-        if table.shape[0] < expansion.base_vocab:
-            raise ValueError(
-                f"{name} has {table.shape[0]} rows, but the base tokenizer has {expansion.base_vocab} ids; "
-                "expected the tokenizer of this model (expand.base and initialize.base_model in the run file)"
-            )
-    return tables
 
 
 def _copy_tokenizer(tokenizer: str, folder: str) -> list[str]:

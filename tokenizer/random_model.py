@@ -23,7 +23,7 @@ from storage.uri import join, write_bytes
 from tokenizer.safetensors_stream import Tensor, from_float32, write_safetensors
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-_STANDARD_DEVIATION = 0.02
+STANDARD_DEVIATION = 0.02
 _DTYPES = {"bfloat16": "BF16", "float32": "F32"}
 
 
@@ -96,7 +96,7 @@ def _values(tensor: Tensor, seed: int) -> Iterator[bytes]:
     rows, columns = tensor.shape
     for start in range(0, rows, 1024):
         shape = (min(1024, rows - start), columns)
-        values = generator.standard_normal(shape, np.float32) * np.float32(_STANDARD_DEVIATION)
+        values = generator.standard_normal(shape, np.float32) * np.float32(STANDARD_DEVIATION)
         yield from_float32(values, tensor.dtype)
 
 
@@ -119,7 +119,7 @@ def _config(model: RandomModel, vocab: int, bos_id: int | None, eos_id: int) -> 
             "rope_theta": model.rope_theta,
         },  # transformers 5's place for it
         "rms_norm_eps": model.norm_eps,
-        "initializer_range": _STANDARD_DEVIATION,
+        "initializer_range": STANDARD_DEVIATION,
         "attention_bias": False,
         "attention_dropout": 0.0,
         "mlp_bias": False,

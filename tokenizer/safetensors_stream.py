@@ -93,11 +93,40 @@ class SafetensorsFile:
                 left -= len(block)
                 yield block
 
-    def rows(self, name: str) -> np.ndarray:
-        """A matrix as its raw bytes `(rows, bytes per row)`, mapped from the file."""
+    def rows(self, name: str) -> MatrixRows:
+        """A matrix by its rows, read when they are asked for."""
         tensor = self[name]
-        shape = (tensor.shape[0], tensor.num_bytes // tensor.shape[0])
-        return np.memmap(self.path, np.uint8, "r", offset=self._start[name], shape=shape)
+        return MatrixRows(self.path, self._start[name], tensor.shape[0], tensor.num_bytes // tensor.shape[0])
+
+
+@dataclass(frozen=True)
+class MatrixRows:
+    """Raw rows of a matrix in a file, uint8 `(rows, bytes per row)`; `rows[3:9]`, `rows[np.array([5, 2])]`.
+
+    Read, not mapped: the pages of a mapped 2 GB table would stay in the process's resident set.
+    """
+
+    path: Path
+    start: int
+    num_rows: int
+    row_bytes: int
+
+    def __getitem__(self, wanted: slice | np.ndarray) -> np.ndarray:
+        with open(self.path, "rb", buffering=0) as file:
+            if isinstance(wanted, slice):
+                first, last, step = wanted.indices(self.num_rows)
+                assert step == 1, "rows are read forwards, one by one"
+                found = np.empty((max(last - first, 0), self.row_bytes), np.uint8)
+                file.seek(self.start + first * self.row_bytes)
+                read = file.readinto(found.data)
+                assert read == found.nbytes, f"{self.path} was cut short while it was read"
+                return found
+            found = np.empty((len(wanted), self.row_bytes), np.uint8)
+            for row, index in zip(found, wanted.tolist(), strict=True):
+                assert 0 <= index < self.num_rows, f"row {index} of {self.num_rows}"
+                file.seek(self.start + index * self.row_bytes)
+                file.readinto(row.data)
+        return found
 
 
 def write_safetensors(

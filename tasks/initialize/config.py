@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Combination = Literal["mean", "weighted", "leading", "first", "random"]
 
 
 class RandomModelConfig(BaseModel):
@@ -59,11 +61,68 @@ class InitializeConfig(BaseModel):
         max_length=500,
         description="licence of the base model; for the report only. Where it is left out, what its folder says",
     )
-    new_rows: Literal["mean"] = Field(
-        "mean", description="a new row is the mean of the base rows that its piece is segmented into"
+    new_rows: Combination = Field(
+        "mean",
+        description="new rows of the input embedding (and of a tied output head): the mean of the base rows that the "
+        "piece is segmented into (Swallow); weighted: by how often those base tokens stand in new pieces; leading: "
+        "with weights 1, 1/2, 1/4, ...; first: the first token's row; random: N(0, 0.02), seeded per row",
+    )
+    new_output_rows: Combination | None = Field(
+        None, description="the same for an untied output head; none: as new_rows"
+    )
+    output_shift: Literal["none", "frequency", "share"] | float | None = Field(
+        None,
+        description="how far the logits of new pieces are shifted, along a direction that a pass of the base over some "
+        "of the corpus finds; frequency: each so that its mean probability is frequency_share of how often it stands "
+        "in the corpus; share: by log of its part of the pieces with its first token; a number: all by so many nats "
+        "(negative: improbable); none: not, as Swallow. Left out: frequency, and none for a random base",
+    )
+    frequency_share: float = Field(
+        0.5, gt=0, le=1, description="output_shift frequency: a new piece's mean probability / how often it stands"
+    )
+    calibration_tokens: int = Field(
+        4096, ge=64, le=1_000_000, description="base tokens of corpus that the base reads to find shifts"
     )
 
     @property
     def folder(self) -> str | None:
         """The base model's folder; None where the run makes a random one."""
         return self.base_model if isinstance(self.base_model, str) else None
+
+    @property
+    def shift(self) -> Literal["none", "frequency", "share"] | float:
+        """`output_shift`, or what it is where it is left out."""
+        if self.output_shift is not None:
+            return self.output_shift
+        return "none" if self.folder is None else "frequency"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the base reads some of the corpus before its rows are made."""
+        return self.shift not in ("none", 0)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the run's seed decides new rows."""
+        return "random" in (self.new_rows, self.new_output_rows)
+
+    @property
+    def row_options(self) -> dict[str, Any]:
+        """Fields of `tokenizer.new_rows.RowOptions`."""
+        return self.model_dump(exclude={"base_model", "licence"}) | {"output_shift": self.shift}
+
+    @property
+    def literals(self) -> dict[str, Any]:
+        """What decides new rows, without the settings that decide nothing beside the others."""
+        unused = set() if self.shift == "frequency" else {"frequency_share"}
+        unused |= set() if self.calibrated else {"calibration_tokens"}
+        return {name: value for name, value in self.row_options.items() if name not in unused}
+
+    @model_validator(mode="after")
+    def _shift_fits(self) -> InitializeConfig:
+        if self.folder is None and self.calibrated:
+            raise ValueError(
+                f"output_shift {self.output_shift}: a random base has nothing to calibrate on: its hidden states share "
+                "no direction; set it to none, or leave it out"
+            )
+        return self
