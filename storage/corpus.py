@@ -22,11 +22,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.artifact import Manifest, read_manifest
-from storage.documents import count_documents, read_documents
+from storage.documents import ROWS_PER_GROUP, count_documents, read_documents
 from storage.uri import join, read_bytes
 
 GENERATIONS = "generations.json"
@@ -104,15 +105,32 @@ def read_corpus(shard: CorpusShard, columns: Sequence[str] | None = None) -> Ite
     Raises:
         FileNotFoundError, ValueError: as `storage.documents.read_documents`.
     """
+    return (batch for batch, _ in read_corpus_rows(shard, columns))
+
+
+def read_corpus_rows(
+    shard: CorpusShard, columns: Sequence[str] | None = None, batch_rows: int = ROWS_PER_GROUP
+) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    """As `read_corpus`, and with every batch the rows of its documents in the file (from 0), (documents,) int64.
+
+    Args:
+        batch_rows: as of `storage.documents.read_documents`.
+    """
+    first = 0
     if shard.superseded is None:
-        yield from read_documents(shard.uri, columns)
+        for batch in read_documents(shard.uri, columns, batch_rows):
+            yield batch, np.arange(first, first + batch.num_rows)
+            first += batch.num_rows
         return
     lists = [batch.column("id") for batch in read_documents(shard.superseded, ["id"])]
     gone = pa.chunked_array(lists, pa.binary(16)).combine_chunks()
     without_id = columns is not None and "id" not in columns
-    for batch in read_documents(shard.uri, ["id", *columns] if columns is not None and without_id else columns):
-        kept = batch.filter(pc.invert(pc.is_in(batch.column("id"), value_set=gone)))
-        yield kept.drop_columns(["id"]) if without_id else kept
+    wanted = ["id", *columns] if columns is not None and without_id else columns
+    for batch in read_documents(shard.uri, wanted, batch_rows):
+        stays = pc.invert(pc.is_in(batch.column("id"), value_set=gone))
+        kept = batch.filter(stays)
+        yield kept.drop_columns(["id"]) if without_id else kept, first + np.flatnonzero(stays)
+        first += batch.num_rows
 
 
 def count_corpus(shard: CorpusShard) -> int:

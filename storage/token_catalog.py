@@ -2,8 +2,9 @@
 
 Per source, below the artifact: `<name>/train.bin|.idx` and `<name>/validation.bin|.idx`
 (`storage.tokens`); `<name>/train.documents.parquet`, whose row n says which document the n-th of
-`train.bin` is (id, num_tokens, num_bytes); `<name>/validation.parquet`, the same for the validation
-documents together with their text, which the evaluation scores. The hashes stand here because the
+`train.bin` is (id, num_tokens, num_bytes) and where it was read: `file`, the number of the file among the
+source's files in their order, and `row`, the row in it from 0; `<name>/validation.parquet`, the same for the
+validation documents together with their text, which the evaluation scores. The hashes stand here because the
 mixture's digest needs them and token files are too large to be hashed again.
 
     for source in read_catalog("runs/binarize/demo-0123"):
@@ -13,9 +14,12 @@ mixture's digest needs them and token files are too large to be hashed again.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifact import FileEntry, new_file
@@ -93,16 +97,40 @@ def document_ids(rows_uri: str, rows: Sequence[int]) -> list[bytes]:
     Raises:
         IndexError: a row that the table does not have.
     """
-    found: dict[int, bytes] = {}
+    return [id for (id,) in _table_rows(rows_uri, rows, ("id",))]
+
+
+def document_places(rows_uri: str, rows: Sequence[int]) -> list[tuple[bytes, int, int]]:
+    """(id, file, row) of rows of a token file: who each document is, and the place in its source it was read from.
+
+    `file` counts the source's files in their order: those of `storage.corpus.corpus_shards` for the run's corpus, else
+    its documents with globs expanded. `row` is `storage.documents.take_documents`' in a Parquet file.
+
+    Raises:
+        IndexError: a row that the table does not have.
+        ValueError: the table was written before places were.
+    """
+    return [(id, file, row) for id, file, row in _table_rows(rows_uri, rows, ("id", "file", "row"))]
+
+
+def _table_rows(rows_uri: str, rows: Sequence[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Some columns of some rows, in the order they are asked for."""
+    found: dict[int, tuple[Any, ...]] = {}
     wanted = sorted(set(rows))
     with localized(rows_uri) as path, pq.ParquetFile(path) as table:
+        missing = [name for name in columns if name not in table.schema_arrow.names]
+        if missing:
+            raise ValueError(f"{rows_uri}: no column {', '.join(missing)}; it is of an older binarize, run that again")
         first = 0
         for group in range(table.num_row_groups):
             end = first + table.metadata.row_group(group).num_rows
-            here = [row for row in wanted if first <= row < end]
+            here = wanted[bisect_left(wanted, first) : bisect_left(wanted, end)]
             if here:
-                column = table.read_row_group(group, columns=["id"]).column("id")
-                found.update({row: column[row - first].as_py() for row in here})
+                values = table.read_row_group(group, columns=list(columns))
+                taken = values.take(pa.array([row - first for row in here])).to_pylist()
+                found.update(
+                    {row: tuple(value[name] for name in columns) for row, value in zip(here, taken, strict=True)}
+                )
             first = end
     if len(found) != len(wanted):
         raise IndexError(f"{rows_uri} has {first} rows, asked for {wanted[-1]}")

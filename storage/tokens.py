@@ -16,10 +16,10 @@ Source: Megatron-LM, core/datasets/indexed_dataset.py.
 from __future__ import annotations
 
 import struct
-from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from tempfile import SpooledTemporaryFile
 from types import TracebackType
 
 import numpy as np
@@ -43,7 +43,10 @@ DTYPES: dict[int, np.dtype] = {
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 # Megatron leaves the last 36 values of uint16 unused.
 UINT16_VOCAB = 65_500
-COPY_TOKENS = 8 << 20
+COPY_TOKENS = 1 << 20  # read at a time when token files are copied
+_INDEX_ROWS = 1 << 18  # entries of an index in memory at a time
+_IN_MEMORY = 1 << 18  # bytes of a temporary file that need no disk
+_MAX_LENGTH = np.iinfo(np.int32).max  # tokens of a sequence, by the format
 
 
 def token_dtype(vocab_size: int) -> np.dtype:
@@ -54,7 +57,8 @@ def token_dtype(vocab_size: int) -> np.dtype:
 class TokenWriter:
     """Writes `<prefix>.bin` as documents come and `<prefix>.idx` when the block ends.
 
-    If the block raises, neither file appears. Memory grows by 12 bytes a document.
+    If the block raises, neither file appears. Memory does not grow with the number of documents: what the index says of
+    them waits in two temporary files, 12 bytes a document, and is copied `_INDEX_ROWS` at a time.
 
     Attributes:
         entries: of both files, once the block has ended.
@@ -66,26 +70,25 @@ class TokenWriter:
             raise ValueError(f"tokens cannot be {dtype}: expected uint16 or int32 (`token_dtype`)")
         self.entries: list[FileEntry] = []
         self.num_tokens = 0
+        self.num_documents = 0
+        self._num_sequences = 0
         self._artifact = artifact
         self._prefix = prefix
-        self._lengths = array("i")
-        self._bounds = array("q", [0])
         self._stack = ExitStack()
-
-    @property
-    def num_documents(self) -> int:
-        return len(self._bounds) - 1
 
     def __enter__(self) -> TokenWriter:
         self._bin = self._stack.enter_context(new_file(self._artifact, f"{self._prefix}.bin"))
+        self._lengths = SpooledTemporaryFile(_IN_MEMORY)  # int32 tokens of each sequence
+        self._ends = SpooledTemporaryFile(_IN_MEMORY)  # int64 sequences up to the end of each document
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
-        if kind is None:
-            self.entries = [FileEntry.of(f"{self._prefix}.bin", self._bin), self._write_index()]
+        with self._lengths, self._ends:
+            self._stack.__exit__(kind, error, trace)
+            if kind is None:
+                self.entries = [FileEntry.of(f"{self._prefix}.bin", self._bin), self._write_index()]
 
     def add_document(self, tokens: Sequence[int] | np.ndarray, lengths: Sequence[int] | None = None) -> None:
         """Append one document, as one sequence or, where `lengths` is given, as several.
@@ -94,17 +97,26 @@ class TokenWriter:
             OverflowError: a token that the dtype cannot hold.
         """
         values = np.asarray(tokens)
-        if values.size and not np.can_cast(values.dtype, self.dtype):
-            bounds = np.iinfo(self.dtype)
-            if values.min() < bounds.min or values.max() > bounds.max:
-                raise OverflowError(
-                    f"token {values.max()} does not fit {self.dtype} ({self._prefix}): "
-                    "the encoder knows more tokens than the vocabulary size that the file was opened for"
-                )
         parts = [len(values)] if lengths is None else lengths
         assert sum(parts) == len(values), f"lengths add up to {sum(parts)}, not to {len(values)} tokens"
-        self._append(values, parts)
-        self._bounds.append(len(self._lengths))
+        self._write_tokens(values)
+        self._lengths.write(np.asarray(parts, "<i4").tobytes())
+        self._num_sequences += len(parts)
+        self._ends.write(np.int64(self._num_sequences).astype("<i8").tobytes())
+        self.num_documents += 1
+
+    def add_many(self, tokens: np.ndarray, bounds: np.ndarray) -> None:
+        """Append documents, each as one sequence.
+
+        Args:
+            tokens: whole numbers, those of all documents end to end.
+            bounds: (documents + 1,) int64: document i is `tokens[bounds[i] : bounds[i + 1]]`.
+
+        Raises:
+            OverflowError: a token that the dtype cannot hold, or 2**31 tokens in one document.
+        """
+        self._write_tokens(tokens[bounds[0] : bounds[-1]])
+        self._write_lengths(np.diff(bounds))
 
     def add_documents(self, source: TokenFile, keep: np.ndarray) -> None:
         """Append those documents of another file that `keep` marks, in order; each becomes one sequence.
@@ -117,35 +129,67 @@ class TokenWriter:
         """
         if source.dtype != self.dtype:
             raise ValueError(f"cannot append {source.dtype} tokens to a file of {self.dtype}")
-        marks = np.concatenate(([0], keep.astype(np.int8), [0]))
-        edges = np.flatnonzero(np.diff(marks))
-        starts = source.document_starts
-        for first, end in zip(edges[::2], edges[1::2], strict=True):
-            for at in range(int(starts[first]), int(starts[end]), COPY_TOKENS):
-                self._append(source.tokens[at : min(at + COPY_TOKENS, int(starts[end]))], [])
-        num_before = len(self._lengths)
-        kept_lengths = np.diff(starts)[keep.astype(bool)].astype(np.int32)
-        self._lengths.frombytes(kept_lengths.tobytes())
-        bounds = np.arange(num_before + 1, num_before + 1 + len(kept_lengths), dtype=np.int64)
-        self._bounds.frombytes(bounds.tobytes())
+        # Read, not mapped: pages of a map would stay in the process's memory until the system wants them back.
+        with open(source.bin_path, "rb") as tokens:
+            for at in range(0, source.num_documents, _INDEX_ROWS):
+                marked = keep[at : at + _INDEX_ROWS].astype(bool)
+                starts = source.starts_of(at, at + len(marked))
+                edges = np.flatnonzero(np.diff(marked, prepend=False, append=False))
+                for first, end in zip(starts[edges[::2]], starts[edges[1::2]], strict=True):
+                    tokens.seek(first * self.dtype.itemsize)
+                    for copied in range(first, end, COPY_TOKENS):
+                        self._write_tokens(np.fromfile(tokens, self.dtype, min(COPY_TOKENS, end - copied)))
+                self._write_lengths(np.diff(starts)[marked])
 
-    def _append(self, values: np.ndarray, lengths: Sequence[int]) -> None:
-        self._bin.write(np.ascontiguousarray(values, dtype=self.dtype).tobytes())
-        self._lengths.extend(lengths)
+    def _write_tokens(self, values: np.ndarray) -> None:
+        if not len(values):
+            return
+        if not np.can_cast(values.dtype, self.dtype):
+            limits = np.iinfo(self.dtype)
+            lowest, highest = values.min(), values.max()
+            if lowest < limits.min or highest > limits.max:
+                raise OverflowError(
+                    f"token {lowest if lowest < limits.min else highest} does not fit {self.dtype} ({self._prefix}): "
+                    "the encoder knows more tokens than the vocabulary size that the file was opened for"
+                )
+        self._bin.write(np.ascontiguousarray(values, dtype=self.dtype).view(np.uint8))
         self.num_tokens += len(values)
 
+    def _write_lengths(self, lengths: np.ndarray) -> None:
+        """Of documents of one sequence each."""
+        if len(lengths) and lengths.max() > _MAX_LENGTH:
+            raise OverflowError(
+                f"a document of {lengths.max()} tokens ({self._prefix}); the index ends at {_MAX_LENGTH}"
+            )
+        ends = np.arange(self._num_sequences + 1, self._num_sequences + 1 + len(lengths))
+        self._lengths.write(lengths.astype("<i4").tobytes())
+        self._ends.write(ends.astype("<i8").tobytes())
+        self._num_sequences += len(lengths)
+        self.num_documents += len(lengths)
+
     def _write_index(self) -> FileEntry:
-        lengths = np.frombuffer(self._lengths, np.int32) if self._lengths else np.empty(0, np.int32)
-        offsets = np.zeros(len(lengths), np.int64)
-        np.cumsum(lengths[:-1], out=offsets[1:], dtype=np.int64)
-        offsets *= self.dtype.itemsize
         path = f"{self._prefix}.idx"
         with new_file(self._artifact, path) as file:
-            file.write(HEADER.pack(MAGIC, VERSION, CODES[self.dtype], len(lengths), len(self._bounds)))
-            file.write(lengths.astype("<i4").tobytes())
-            file.write(offsets.astype("<i8").tobytes())
-            file.write(np.frombuffer(self._bounds, np.int64).astype("<i8").tobytes())
+            code = CODES[self.dtype]
+            file.write(HEADER.pack(MAGIC, VERSION, code, self._num_sequences, self.num_documents + 1))
+            for lengths in _in_pieces(self._lengths, "<i4"):
+                file.write(lengths)
+            start = 0
+            for lengths in _in_pieces(self._lengths, "<i4"):
+                ends = start + np.cumsum(lengths, dtype=np.int64)
+                file.write(((ends - lengths) * self.dtype.itemsize).astype("<i8"))
+                start = int(ends[-1])
+            file.write(bytes(8))  # the first document starts at sequence 0
+            for ends in _in_pieces(self._ends, "<i8"):
+                file.write(ends)
         return FileEntry.of(path, file)
+
+
+def _in_pieces(file: SpooledTemporaryFile[bytes], dtype: str) -> Iterator[np.ndarray]:
+    """The numbers in a file from its beginning, `_INDEX_ROWS` at a time."""
+    file.seek(0)
+    while data := file.read(_INDEX_ROWS * np.dtype(dtype).itemsize):
+        yield np.frombuffer(data, dtype)
 
 
 class TokenFile:
@@ -156,6 +200,7 @@ class TokenFile:
         tokens: (num_tokens,) all tokens, a read-only map of `.bin`.
         lengths: (num_sequences,) int32, tokens of each sequence.
         bounds: (num_documents + 1,) int64, where documents start, in sequences.
+        bin_path: of `.bin`, or of its copy here.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -205,6 +250,7 @@ class TokenFile:
                 f"{prefix}.bin: {num_bytes} bytes, its index asks for {indexed}: not the file it belongs to"
             )
         self.tokens = np.memmap(bin_path, self.dtype, mode="r") if num_bytes else np.empty(0, self.dtype)
+        self.bin_path = bin_path
 
     def close(self) -> None:
         """Remove local copies of remote files; arrays handed out stay valid."""
@@ -256,6 +302,17 @@ class TokenFile:
         if offset < 0 or stop > end or start + offset > stop:
             raise IndexError(f"tokens {offset}..{stop - start} of document {document}, which has {end - start}")
         return self.tokens[start + offset : stop]
+
+    def starts_of(self, first: int, end: int) -> np.ndarray:
+        """(end - first + 1,) int64: the token at which documents `first` to `end` start, `end` being one too many.
+
+        As `document_starts[first : end + 1]`, in memory for these documents only.
+        """
+        sequences = self.bounds[first : end + 1]
+        starts = np.full(len(sequences), self.num_tokens, np.int64)
+        inside = sequences < self.num_sequences
+        starts[inside] = self._offsets[sequences[inside]] // self.dtype.itemsize
+        return starts
 
     def _token_at(self, sequence: int) -> int:
         """The token at which a sequence starts, without `document_starts` (8 bytes of memory a document)."""

@@ -1,6 +1,7 @@
 """Binarize in Prefect: the corpus and the other sources in, token files out, training and validation apart.
 
-Its unit of resumption is the file: killed, it tokenises those that it had not finished; merging them starts again.
+Its unit of resumption is the file, or a stretch of a large one: killed, it tokenises those that it had not finished;
+merging them starts again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def binarize(
     """Tokenise `corpus` and every other source with `tokenizer`."""
     from storage.artifact import Outcome
     from storage.corpus import corpus_shards
+    from storage.sources import SourceLayout
     from storage.tombstones import TOMBSTONES, tombstones_of
     from tasks.binarize.binarize import SourceInput
     from tasks.binarize.binarize import binarize as binarize_sources
@@ -35,7 +37,7 @@ def binarize(
         if source.name == CORPUS:
             return SourceInput(source.name, source.language, tuple(corpus_shards(corpus.uri)))
         files = tuple(found for uri in source.documents or [] for found in expand_glob(uri))
-        return SourceInput(source.name, source.language, files)
+        return SourceInput(source.name, source.language, files, SourceLayout(**source.reading))
 
     def work(out: str) -> Outcome:
         return binarize_sources(

@@ -162,3 +162,56 @@ def test_files_elsewhere_than_on_disk() -> None:
     assert exists(f"{root}/ja/train.idx")
     with TokenFile.open(f"{root}/ja/train") as tokens:
         assert [tokens.document(row).tolist() for row in range(5)] == DOCUMENTS
+
+
+def test_many_at_once_equal_one_by_one(tmp_path: Path) -> None:
+    writer = write(tmp_path / "one", DOCUMENTS)
+    ids = np.array([7, *(id for document in DOCUMENTS for id in document), 8], np.uint16)
+    bounds = 1 + np.cumsum([0, *map(len, DOCUMENTS)])  # as of a slice of a larger array
+    with TokenWriter(str(tmp_path / "many"), "ja/train", np.dtype("u2")) as many:
+        many.add_many(ids, bounds[:3])
+        many.add_many(ids.astype(np.int32), bounds[2:])
+        many.add_many(ids[:0], np.zeros(1, np.int64))
+    assert many.entries == writer.entries
+    assert (many.num_documents, many.num_tokens) == (5, 85)
+
+
+def test_an_index_longer_than_what_is_held_in_memory_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [[number] * (number % 4) for number in range(50)]
+    expected = write(tmp_path / "a", documents)
+    keep = np.arange(50) % 3 > 0
+    copied = write(tmp_path / "b", [document for document, kept in zip(documents, keep, strict=True) if kept])
+    monkeypatch.setattr("storage.tokens._INDEX_ROWS", 7)
+    monkeypatch.setattr("storage.tokens._IN_MEMORY", 16)
+    assert write(tmp_path / "c", documents).entries == expected.entries
+    with TokenFile.open(str(tmp_path / "c/ja/train")) as tokens:
+        assert tokens.starts_of(0, 50).tolist() == tokens.document_starts.tolist()
+        assert tokens.starts_of(11, 30).tolist() == tokens.document_starts[11:31].tolist()
+        with TokenWriter(str(tmp_path / "d"), "ja/train", np.dtype("u2")) as writer:
+            writer.add_documents(tokens, keep)
+    assert writer.entries == copied.entries
+
+
+def test_a_document_too_long_for_the_index_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.tokens._MAX_LENGTH", 3)
+    with (
+        pytest.raises(OverflowError, match="a document of 4 tokens"),
+        TokenWriter(str(tmp_path), "a", np.dtype("u2")) as writer,
+    ):
+        writer.add_many(np.arange(6, dtype=np.uint16), np.array([0, 2, 6]))
+
+
+def test_megatron_reads_what_is_written(tmp_path: Path) -> None:
+    """Where megatron-core is installed: its own reader finds the same documents."""
+    indexed_dataset = pytest.importorskip("megatron.core.datasets.indexed_dataset")
+    for dtype, largest in (("<u2", 65_499), ("<i4", 128_255)):
+        documents = [*DOCUMENTS, [0, largest, 1], *([number] * (number % 9) for number in range(40))]
+        write(tmp_path / dtype[1:], documents, dtype)
+        dataset = indexed_dataset.IndexedDataset(str(tmp_path / dtype[1:] / "ja/train"))
+        assert [dataset[row].tolist() for row in range(len(dataset))] == documents
+        assert dataset.document_indices.tolist() == list(range(len(documents) + 1))
+        assert dataset.sequence_lengths.tolist() == [len(document) for document in documents]
+        assert dataset[3].dtype == np.dtype(dtype)
+        assert dataset.get(3, offset=10, length=5).tolist() == [110, 111, 112, 113, 114]

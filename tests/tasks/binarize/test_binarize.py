@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import gzip
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,8 +17,16 @@ from storage.artifact import Outcome, content_digest, file_entries
 from storage.corpus import CorpusShard
 from storage.documents import document_id
 from storage.held_out import is_validation
-from storage.token_catalog import SPLITS, document_ids, document_rows_path, read_catalog, token_prefix
+from storage.token_catalog import (
+    SPLITS,
+    document_ids,
+    document_places,
+    document_rows_path,
+    read_catalog,
+    token_prefix,
+)
 from storage.tokens import TokenFile
+from storage.uri import expand_glob
 from tasks.binarize import shard as shard_module
 from tasks.binarize.binarize import SourceInput, binarize
 from tasks.binarize.config import BinarizeConfig
@@ -30,7 +42,7 @@ from tests.tasks.binarize.inputs import (
     write_lines,
     write_shard,
 )
-from tokenizer.encoder import load_encoder
+from tokenizer.encoder import Encoded, load_encoder
 
 TWO = ExecutorConfig(workers=2)
 
@@ -149,6 +161,7 @@ def test_one_worker_leaves_the_same_files(run: Run, inputs: list[SourceInput], t
     assert alone.counts == run.outcome.counts
 
 
+@pytest.mark.usefixtures("shards_in_threads")
 def test_resumed_equals_undisturbed(run: Run, tokenizer: str, tmp_path: Path) -> None:
     sources = make_sources(tmp_path / "inputs")
     notes = Path(str(sources[2].documents[0]))
@@ -215,12 +228,14 @@ class CodePoints:
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size
 
-    def document(self, text: str) -> list[int]:
-        return [1, *map(ord, text), 2]
+    def documents(self, texts: pa.StringArray) -> Encoded:
+        rows = [[1, *map(ord, text), 2] for text in texts.to_pylist()]
+        bounds = np.cumsum([0, *map(len, rows)])
+        return Encoded(np.array([id for row in rows for id in row], np.int32), bounds)
 
 
 def shard_of(tmp_path: Path, uri: str) -> BinarizeShard:
-    return BinarizeShard("a.00000", str(tmp_path / "out"), uri, "a", "tokenizer", 0.2)
+    return BinarizeShard("a.00000", str(tmp_path / "out"), uri, 0, "a", "tokenizer", 0.2)
 
 
 def test_a_large_vocabulary_is_stored_as_int32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,11 +256,11 @@ def test_the_bytes_of_a_part_are_known(tmp_path: Path, monkeypatch: pytest.Monke
     assert files["_parts/a.00000.idx"] == "1cd36899965dacb1"
 
 
-def test_broken_unicode_names_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_unicode_names_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_module, "_encoder", lambda folder: CodePoints(0x110000))
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "雲\\ud800雀"}\n')
-    with pytest.raises(ValueError, match=r"a\.jsonl: document [0-9a-f]{32} is not valid Unicode at character 1"):
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 1: .*surrogates"):
         binarize_shard(shard_of(tmp_path, str(path)))
 
 
@@ -260,10 +275,109 @@ def test_what_a_later_generation_superseded_is_in_no_token_file(tokenizer: str, 
             write_shard(tmp_path / f"{at}", "part", part) for at, part in enumerate([kept, range(70, 80)])
         ),
     }
-    digests = set()
+    tokens, tables = set(), []
     for name, shards in corpora.items():
         source = SourceInput("corpus", "ja", shards)
-        outcome = binarize([source], tokenizer, CONFIG, out=str(tmp_path / name), executor=TWO)
+        out = tmp_path / name
+        outcome = binarize([source], tokenizer, CONFIG, out=str(out), executor=TWO)
         assert outcome.counts["documents_corpus_read"] == len(kept) + 10
-        digests.add(content_digest(outcome.files))
-    assert len(digests) == 1
+        tokens.add(content_digest(entry for entry in outcome.files if entry.path.endswith((".bin", ".idx", ".json"))))
+        tables.append([pq.read_table(out / document_rows_path("corpus", split)) for split in SPLITS])
+    assert len(tokens) == 1
+    for onto, at_once in zip(*tables, strict=True):
+        assert onto.drop_columns(["row"]) == at_once.drop_columns(["row"])
+        in_file = {corpus_id(number): number if number < 60 else number - 70 for number in (*kept, *range(70, 80))}
+        assert onto.column("row").to_pylist() == [in_file[id] for id in onto.column("id").to_pylist()]
+
+
+def test_places_lead_back_to_the_documents(run: Run, inputs: list[SourceInput]) -> None:
+    for source in inputs:
+        files = [file for uri in source.documents for file in ([uri] if not isinstance(uri, str) else expand_glob(uri))]
+        texts = [read_rows(file) for file in files]
+        for split in SPLITS:
+            table = f"{run.out}/{document_rows_path(source.name, split)}"
+            num_bytes = pq.read_table(table).column("num_bytes").to_pylist()
+            places = document_places(table, range(len(num_bytes)))
+            assert [id for id, _, _ in places] == run.ids(source.name, split)
+            assert [(id, len(text.encode())) for id, text in (texts[file][row] for _, file, row in places)] == [
+                (id, length) for (id, _, _), length in zip(places, num_bytes, strict=True)
+            ]
+
+
+def read_rows(file: CorpusShard | str) -> list[tuple[bytes, str]]:
+    """(id, text) of every row of a file of `make_sources`, read without what is tested."""
+    if isinstance(file, CorpusShard):
+        table = pq.read_table(file.uri)
+        return list(zip(table.column("id").to_pylist(), table.column("text").to_pylist(), strict=True))
+    data = Path(file).read_bytes()
+    lines = (gzip.decompress(data) if file.endswith(".gz") else data).decode().splitlines()
+    rows = [json.loads(line) for line in lines]
+    source = "notes" if "notes" in file else "web-en"
+    keys = [row.get("id", f"{Path(file).name}:{number}") for number, row in enumerate(rows, 1)]
+    return [(document_id(source, key), row["text"]) for key, row in zip(keys, rows, strict=True)]
+
+
+@pytest.mark.parametrize("batch_bytes", [1, 150, 1000])
+def test_batches_make_no_difference(
+    batch_bytes: int, tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those shorter than a document, and with documents of no text, or of much, between others."""
+    texts = [ja(1), "", en(2), " \u3000\n", ja(3) * 200, *map(en, range(20)), "\x1f"]
+    uri = write_lines(tmp_path / "a.jsonl", [{"text": text} for text in texts])
+    shard = replace(shard_of(tmp_path, uri), tokenizer=tokenizer)
+    expected = binarize_shard(shard)
+    monkeypatch.setattr(shard_module, "BATCH_BYTES", batch_bytes)
+    assert binarize_shard(shard) == expected
+    assert (expected.counts["documents_read"], expected.counts["documents_empty"]) == (26, 3)
+    tokens = TokenFile.open(f"{shard.out}/_parts/{shard.key}")
+    encoder = load_encoder(tokenizer)
+    assert [tokens.document(row).tolist() for row in range(23)] == [encoder.document(t) for t in texts if t.strip()]
+
+
+def test_what_is_white_space_is_what_python_calls_so() -> None:
+    """A text of white space is no document; Arrow decides it, for every code point as `str.strip` does."""
+    characters = [chr(point) for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+    blank = pc.utf8_is_space(pa.array(characters)).to_pylist()
+    assert [c for c, found in zip(characters, blank, strict=True) if found] == [c for c in characters if not c.strip()]
+
+
+def test_a_parquet_file_that_lies_about_utf8_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_module, "_encoder", lambda folder: CodePoints(0x110000))
+    octets = pa.array([b"lark", "雲".encode()[:2]])
+    text = pa.StringArray.from_buffers(2, octets.buffers()[1], octets.buffers()[2])
+    ids = pa.array([corpus_id(0), corpus_id(1)], pa.binary(16))
+    pq.write_table(pa.table({"id": ids, "text": text}), tmp_path / "broken.parquet")
+    shard = replace(shard_of(tmp_path, ""), documents=CorpusShard(str(tmp_path / "broken.parquet")))
+    with pytest.raises(ValueError, match=rf"broken\.parquet: document {corpus_id(1).hex()} is not UTF-8 at byte 0"):
+        binarize_shard(shard)
+
+
+@pytest.mark.usefixtures("shards_in_threads")
+def test_large_files_are_shared_out_and_the_result_is_the_same(
+    tokenizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JSON lines and Parquet in stretches, most without ids; also when one stretch had failed before."""
+    lines: list[dict[str, object]] = [{"text": en(number)} for number in range(80)]
+    path = Path(write_lines(tmp_path / "a.jsonl", lines))
+    texts = pa.table({"text": [ja(number) for number in range(90)]})
+    pq.write_table(texts, tmp_path / "b.parquet", row_group_size=10)
+    sources = [
+        SourceInput("web-en", "en", (str(path), write_lines(tmp_path / "c.jsonl.gz", [{"text": en(90)}]))),
+        SourceInput("notes", "ja", (str(tmp_path / "b.parquet"),)),
+    ]
+    whole = binarize(sources, tokenizer, CONFIG, out=str(tmp_path / "whole"), executor=TWO)
+
+    monkeypatch.setattr("storage.stretches.STRETCH_BYTES", 1000)
+    out = tmp_path / "out"
+    data = path.read_bytes()
+    path.write_bytes(data[:-5] + b"!!!!\n")
+    with pytest.raises(ShardFailedError, match=r"shard web-en\.00000-\d{5}: .*line 80: not JSON"):
+        binarize(sources, tokenizer, CONFIG, out=str(out), executor=TWO)
+    path.write_bytes(data)
+    total: list[int] = []
+    shared = binarize(
+        sources, tokenizer, CONFIG, out=str(out), executor=TWO, progress=lambda done, all, counts: total.append(all)
+    )
+    assert total[0] > 10
+    assert content_digest(shared.files) == content_digest(whole.files)
+    assert shared.counts == whole.counts
