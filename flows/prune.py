@@ -26,8 +26,9 @@ from rich.table import Table
 
 from flows.config import ConfigError
 from flows.inventory import LEASE, Artifact, Entry, Key, entries, files_below, inventory, strangers
-from flows.records import RUNS, RunRecord, forget_run, kept_runs, recorded_base, references
+from flows.records import RUNS, RunRecord, forget_run, kept_runs, recorded_base, recorded_training, references
 from storage.artifact import MANIFEST
+from storage.consumption import read_phases
 from storage.lease import LeaseHeldError, current, hold
 from storage.mixture_plan import read_plan, resolve_uri
 from storage.swap import read, swap
@@ -128,10 +129,13 @@ def _needed(root: str, found: Sequence[Artifact], records: Sequence[RunRecord]) 
     for record in records:  # the corpus that it adds to may not be its own yet
         if base := recorded_base(root, record):
             _add(needed, ("deduplicate", base), [record.key])
+        if training := recorded_training(root, record):
+            _add(needed, ("train", training), [record.key])
     for corpus in found:
         if runs := needed.get(corpus.key):
             for key in corpus.built_onto():
                 _add(needed, key, runs)
+    _add_continued(needed, found)
     for mixture in found:
         runs = needed.get(mixture.key)
         if mixture.stage != "mix" or mixture.manifest is None or not runs:
@@ -147,6 +151,15 @@ def _needed(root: str, found: Sequence[Artifact], records: Sequence[RunRecord]) 
                 stage, folder = resolve_uri(mixture.uri, source.tokens).split("/")[-4:-2]
                 _add(needed, (stage, folder), runs)
     return needed
+
+
+def _add_continued(needed: dict[Key, list[str]], found: Sequence[Artifact]) -> None:
+    """The mixtures before one that continues them say which fingerprint it has, and what its run has read."""
+    for mixture in found:
+        runs = needed.get(mixture.key)
+        if mixture.stage == "mix" and mixture.manifest and runs and "continued_samples" in mixture.manifest.literals:
+            for phase in read_phases(mixture.uri):
+                _add(needed, ("mix", phase.mixture), runs)
 
 
 def _add(needed: dict[Key, list[str]], key: Key, runs: Sequence[str]) -> None:

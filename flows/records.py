@@ -17,6 +17,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import yaml
 
@@ -173,16 +174,32 @@ def recorded_base(root: str, record: RunRecord) -> str | None:
     Raises:
         ConfigError: the run file cannot be read.
     """
+    base: str | None = _section(root, record, "deduplicate", "which corpus the run adds to").get("onto")
+    return base
+
+
+def recorded_training(root: str, record: RunRecord) -> str | None:
+    """The folder of the training that a run continues, as its resolved run file says; None where it continues none.
+
+    Raises:
+        ConfigError: the run file cannot be read.
+    """
+    continues = _section(root, record, "mix", "which training the run continues").get("continues")
+    return str(continues["training"]).rstrip("/").rpartition("/")[2] if continues else None
+
+
+def _section(root: str, record: RunRecord, name: str, what: str) -> dict[str, Any]:
+    """A section of a run's resolved run file; an empty one where there is no file."""
     uri = join(root, RUNS, f"{record.key}.yaml")
     try:
         settings = yaml.safe_load(read_bytes(uri))
-        base: str | None = settings.get("deduplicate", {}).get("onto")
+        found: dict[str, Any] = settings.get(name, {})
+        return dict(found)
     except FileNotFoundError:
-        return None
-    except (OSError, yaml.YAMLError, AttributeError) as error:
+        return {}
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError([f"{uri}: which corpus the run adds to cannot be read: {reason}; run it again"]) from error
-    return base
+        raise ConfigError([f"{uri}: {what} cannot be read: {reason}; run it again"]) from error
 
 
 def forget_run(root: str, key: str) -> None:

@@ -94,6 +94,12 @@ def _trainings(facts: Mapping[str, Any]) -> list[str]:
         lines += ["", f"## Training `{row['artifact']}`", ""]
         read, steps = row["read"], row["steps_that_read"]
         done = f"{row['steps']:,} steps" + ("" if row["finished"] else " that are saved so far (it is not finished)")
+        for gone in row["not_traced"]:
+            first, last = (sample // row["global_batch"] + 1 for sample in gone["samples"])
+            lines += [
+                f"Steps {first:,}-{last:,} read mixture `{gone['mixture']}`, which is not here: not looked through.",
+                "",
+            ]
         if not steps:
             lines.append(f"Its mixture `{row['mixture']}` holds pages that are taken down; none of {done} read them.")
             continue

@@ -1,7 +1,8 @@
 """Which training steps read pages that were taken down, and which checkpoints and models have therefore seen them.
 
 In: what was found below the root, and for each mixture the samples that read it. Step n (from 1) reads samples
-(n - 1) * global_batch to n * global_batch - 1, whatever the layout, so samples are steps.
+(n - 1) * global_batch to n * global_batch - 1, whatever the layout, so samples are steps. A training whose mixture
+continues an earlier one has read that, too, up to where its own begins.
 
     rows = trainings(inventory("runs"), {"demo-0123456789ab": reading(mixture, found)}, kept_runs("runs"))
 """
@@ -18,6 +19,7 @@ from flows.inventory import Artifact
 from flows.records import RunRecord, references
 from flows.takedown_search import Document, Reading
 from storage.checkpoints import FOLDER, saved_steps
+from storage.consumption import Phase, read_phases
 from storage.uri import join
 from tasks.train.launch import work_folder
 
@@ -25,7 +27,7 @@ from tasks.train.launch import work_folder
 def trainings(
     artifacts: Sequence[Artifact], readings: Mapping[str, Reading], records: Sequence[RunRecord]
 ) -> list[dict[str, Any]]:
-    """A row for every training, finished or not, on a mixture of `readings` (by folder)."""
+    """A row for every training, finished or not, that has read a mixture of `readings` (by folder)."""
     mixtures = {a.manifest.fingerprint: a for a in artifacts if a.stage == "mix" and a.manifest}
     planned = {
         record.stages["train"].artifact: record.stages["mix"].fingerprint
@@ -39,10 +41,48 @@ def trainings(
             continue
         fingerprint = artifact.manifest.inputs["mix"] if artifact.manifest else planned.get(artifact.folder, "")
         mixture = mixtures.get(fingerprint)
-        if mixture is not None and mixture.folder in readings:
-            row = _training(artifact, mixture, readings[mixture.folder], _exports(artifact, artifacts))
-            rows.append(row | {"runs": referenced.get(("train", artifact.folder), [])})
+        if mixture is None:
+            continue
+        read = _read_in_all(mixture, readings)
+        unknown = _not_traced(mixture, artifacts)
+        if read is not None or unknown:
+            row = _training(artifact, mixture, read or _nothing(), _exports(artifact, artifacts))
+            rows.append(row | {"not_traced": unknown, "runs": referenced.get(("train", artifact.folder), [])})
     return rows
+
+
+def _earlier(mixture: Artifact) -> list[Phase]:
+    """The phases of the run before a mixture; none where it continues no other."""
+    assert mixture.manifest is not None, "only complete mixtures are read"
+    return read_phases(mixture.uri)[:-1] if "continued_samples" in mixture.manifest.literals else []
+
+
+def _read_in_all(mixture: Artifact, readings: Mapping[str, Reading]) -> Reading | None:
+    """What the mixture reads and those before it read; None where none of them is known to read anything."""
+    parts = []
+    for phase in _earlier(mixture):
+        if (read := readings.get(phase.mixture)) is not None:
+            here = (read.samples >= phase.first_sample) & (read.samples < phase.end_sample)
+            parts.append(Reading(read.samples[here], read.documents[here], read.tokens[here]))
+    parts += [readings[mixture.folder]] if mixture.folder in readings else []
+    if not parts:
+        return None
+    columns = zip(*((read.samples, read.documents, read.tokens) for read in parts), strict=True)
+    return Reading(*(np.concatenate(column) for column in columns))
+
+
+def _nothing() -> Reading:
+    return Reading(*np.empty((3, 0), np.int64))
+
+
+def _not_traced(mixture: Artifact, artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """Samples that the run has read of mixtures that are not among the artifacts: what they read is not known."""
+    there = {artifact.folder for artifact in artifacts if artifact.stage == "mix" and artifact.manifest}
+    return [
+        {"mixture": phase.mixture, "samples": [phase.first_sample, phase.end_sample - 1]}
+        for phase in _earlier(mixture)
+        if phase.mixture not in there and phase.end_sample > phase.first_sample
+    ]
 
 
 def _exports(training: Artifact, artifacts: Sequence[Artifact]) -> dict[str, int | None]:

@@ -3,7 +3,8 @@
 In: rows of one source's token file, with their lengths. Out: every (row, sample) in which a token of the row is read,
 as an input or as the last target, with the number of tokens. The index arrays of the mixture are searched as a whole:
 a row's places in the source's reading order, the samples whose stretch of that order touches them, where the shuffle
-put those, and where the blend put them. No token file is opened.
+put those, and where the blend put them. No token file is opened. A mixture that continues another knows the samples
+from where it begins on; what was read before is found in those before it (`storage.consumption.read_phases`).
 
     reads = samples_reading("runs/mix/demo-0123", "train", "corpus", rows, lengths)
     steps = reads.samples // global_batch + 1
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.mixture_plan import array_path, read_plan
+from storage.stored_order import StoredOrder
 from storage.uri import join, localized
 
 
@@ -24,8 +26,8 @@ from storage.uri import join, localized
 class Reads:
     """(n,) int64 each, in the order of the samples: `samples[i]` reads `tokens[i]` tokens of row `rows[i]`.
 
-    A token that ends one sample and begins the next counts in both. A row read in several epochs, or on both sides of
-    a border between samples, appears several times.
+    Samples are numbered from the run's beginning. A token that ends one sample and begins the next counts in both. A
+    row read in several epochs, or on both sides of a border between samples, appears several times.
     """
 
     rows: np.ndarray
@@ -58,41 +60,51 @@ def samples_reading(mixture: str, split: str, source: str, rows: np.ndarray, len
             path = stack.enter_context(localized(join(mixture, array_path(split, name))))
             return np.load(path, mmap_mode="r", allow_pickle=False)
 
+        order = StoredOrder.load(array, plan.splits[split].sources[number], plan.packing)
         wanted = np.full(num_documents, -1, np.int32)
         wanted[rows] = np.arange(len(rows), dtype=np.int32)
-        which, stretch, tokens = _stretches(wanted[array(f"{source}.documents")], lengths, array(f"{source}.samples"))
+        places = np.flatnonzero(wanted[order.rows] >= 0)
+        which = wanted[order.rows[places]].astype(np.int64)
+        at, stretch, tokens = _stretches(order, places, lengths[which])
+        which = which[at]
         sample = _positions(array("source"), array("sample"), array(f"{source}.shuffle"), number)[stretch]
     read = sample >= 0
-    order = np.lexsort((which[read], sample[read]))
-    return Reads(rows[which[read]][order].astype(np.int64), sample[read][order], tokens[read][order])
+    in_order = np.lexsort((which[read], sample[read]))
+    samples = sample[read][in_order] + plan.splits[split].first_sample
+    return Reads(rows[which[read]][in_order].astype(np.int64), samples, tokens[read][in_order])
 
 
 def _stretches(
-    wanted: np.ndarray, lengths: np.ndarray, borders: np.ndarray
+    order: StoredOrder, places: np.ndarray, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which stretches of a source's stream touch the wanted documents.
+    """Which stretches of a source's order touch the wanted places.
 
     Args:
-        wanted: (places,) for each place of the reading order an index into `lengths`, or -1.
-        borders: (stretches + 1, 2) place and offset where each stretch starts and, one row on, ends (that token
-            included): `storage.sample_order.SourceOrder.sample_index`.
+        places: (places,) in ascending order.
+        lengths: (places,) tokens of the document in each.
 
     Returns:
-        Index into `lengths`, number of the stretch, tokens of it there; (n,) int64 each.
+        Index into `places`, number of the stretch, tokens read there; (n,) int64 each.
     """
-    places = np.flatnonzero(wanted >= 0)
-    starts = np.ascontiguousarray(borders[:, 0])
+    starts = np.ascontiguousarray(order.borders if order.packed else order.borders[:, 0])
+    begin, end = np.zeros(len(places), np.int64), lengths.astype(np.int64)
+    if order.pieces is not None:
+        begin, end = order.pieces[places, 1].astype(np.int64), order.pieces[places, 2].astype(np.int64)
+    if order.packed:
+        stretch = np.searchsorted(starts, places, side="right") - 1
+        # The rest of a document that comes first is read after the token before it.
+        return np.arange(len(places)), stretch, end - begin + ((starts[stretch] == places) & (begin > 0))
     first = np.maximum(np.searchsorted(starts, places, side="left") - 1, 0)
     last = np.minimum(np.searchsorted(starts, places, side="right"), len(starts) - 1) - 1
     times = np.maximum(last - first + 1, 0)
     at = np.repeat(np.arange(len(places)), times)
     stretch = first[at] + np.arange(len(at)) - np.repeat(np.cumsum(times) - times, times)
-    place, which = places[at], wanted[places[at]].astype(np.int64)
-    begin = np.where(starts[stretch] == place, borders[stretch, 1], 0)
-    end = np.where(starts[stretch + 1] == place, borders[stretch + 1, 1] + 1, lengths[which])
-    tokens = (end - begin).astype(np.int64)
+    place, borders = places[at], order.borders
+    from_ = np.where(starts[stretch] == place, borders[stretch, 1], 0)
+    to = np.where(starts[stretch + 1] == place, borders[stretch + 1, 1] + 1, (end - begin)[at])
+    tokens = (to - from_).astype(np.int64)
     touched = tokens > 0  # a document without tokens lies in a stretch that reads nothing of it
-    return which[touched], stretch[touched], tokens[touched]
+    return at[touched], stretch[touched], tokens[touched]
 
 
 def _positions(sources: np.ndarray, numbers: np.ndarray, shuffle: np.ndarray, source: int) -> np.ndarray:

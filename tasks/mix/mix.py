@@ -1,10 +1,13 @@
 """mix: which source gives how many tokens, and the order in which training reads them.
 
 In: a binarize artifact and a weight for each source to use, in tokens after tokenisation. Out:
-`mixture.json` and the index arrays beside it (`storage.mixture_plan`), for training and, with the same
-weights, for validation. The token budget is cut to whole steps. A source that would have to be read more
-than `max_epochs` times is an error that says what would fit. Validation reads each held-out document at
-most once, unless a source holds out less than a single sample.
+`mixture.json`, the index arrays beside it (`storage.mixture_writer`), for training and, with the same
+weights, for validation, and the consumption ledger. The token budget is cut to whole steps. A source that would have to
+be read more often than its ceiling allows is an error that says what would fit. Validation reads each held-out document
+at most once, unless a source holds out less than a single sample.
+
+A mixture may continue that of an earlier training after some step: sample numbers go on, and of each source that was
+read before, first what is left of the epoch that was begun is read (`storage.consumption`).
 
     outcome = mix(binarized, {"corpus": 0.9, "web-en": 0.1}, MixConfig(), seq_len=512, seed=1234, out=...)
 """
@@ -12,12 +15,21 @@ most once, unless a source holds out less than a single sample.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from storage.artifact import Outcome
-from storage.mixture_plan import MixturePlan, SplitPlan, write_plan, write_split
-from storage.sample_order import normalised
-from storage.token_catalog import TokenSource, read_catalog
+from storage.artifact import Outcome, read_manifest
+from storage.blend import normalised
+from storage.consumption import Continuation, Ledger, Phase, write_ledger
+from storage.continuation import continue_mixture, mixture_of
+from storage.mixture_plan import MixturePlan, PlannedSource, SplitPlan
+from storage.mixture_writer import write_plan, write_split
+from storage.packing import PackingFacts, packing_facts
+from storage.token_catalog import TokenSource, read_catalog, token_prefix
+from storage.tokens import TokenFile
+from storage.uri import join
+from tasks.mix.budget import Supply, check_budget
 from tasks.mix.config import MixConfig
 
 logger = logging.getLogger(__name__)
@@ -32,50 +44,50 @@ def mix(
     seed: int,
     out: str,
     global_batch: int = 1,
+    ceilings: Mapping[str, float] | None = None,
 ) -> Outcome:
     """Plan the mixture and store its order below `out`.
 
     Args:
         weights: by source name; need not add up to 1. Their order is that of the mixture's sources.
         global_batch: sequences of an optimizer step; the number of samples is a multiple of it.
+        ceilings: most epochs of single sources, by name; `config.max_epochs` of all others.
 
     Returns:
         counts `samples`, `tokens`, and of each source `samples_<name>`, `tokens_<name>` and
-        `epochs_x1000_<name>`; the same with `validation_` before them; details `splits`, a table of each.
+        `epochs_x1000_<name>`; the same with `validation_` before them; details `splits`, a table of each,
+        and `phases`. Samples and epochs count from the run's beginning, tokens are this mixture's own.
 
     Raises:
-        ValueError: weights of unknown sources, a budget below one step or beyond what the sources hold.
+        ValueError: weights of unknown sources, a budget below one step, already spent, or beyond what the sources hold;
+            an earlier training that cannot be continued.
     """
     sources = _chosen(binarized, weights)
-    shares = list(weights.values())
     num_samples = config.train_tokens // (seq_len * global_batch) * global_batch
     if num_samples == 0:
         raise ValueError(
             f"mix.train_tokens is {config.train_tokens}, less than one step of {global_batch} sequences of "
             f"{seq_len} tokens ({global_batch * seq_len}): raise it"
         )
-    _check_budget(sources, normalised(shares), num_samples * seq_len, config.max_epochs)
-    splits: dict[str, SplitPlan] = {}
-    splits["train"], files = write_split(
-        out, "train", binarized, sources, shares, num_samples=num_samples, seq_len=seq_len, seed=seed
-    )
+    continued, ledger = _continuation(config, binarized, sources, num_samples, seq_len, global_batch)
+    first = continued.samples if continued else 0
+    supplies = _supplies(binarized, sources, weights, config, ceilings or {}, continued, seq_len)
+    check_budget([item.supply for item in supplies], (num_samples - first) * seq_len, first * seq_len)
+    plan = MixturePlan(seq_len, seed, {}, config.packing, config.attention)
+    shares = list(weights.values())
+    plan.splits["train"], files = write_split(
+        out, "train", plan, binarized, sources, shares,
+        num_samples=num_samples, fills=[item.supply.fill for item in supplies], continued=continued,
+    )  # fmt: skip
     if asked := config.validation_tokens // seq_len:
-        held_out = _held_out(sources, shares)
-        splits["validation"], written = write_split(
-            out,
-            "validation",
-            binarized,
-            [source for source, _ in held_out],
-            [weight for _, weight in held_out],
-            num_samples=_validation_samples(held_out, asked, seq_len),
-            seq_len=seq_len,
-            seed=seed,
-        )
+        plan.splits["validation"], written = _write_validation(out, plan, binarized, sources, shares, asked)
         files += written
-    files.append(write_plan(out, MixturePlan(seq_len, seed, splits)))
-    outcome = Outcome(files=files, details={"seq_len": seq_len, "splits": {}})
-    for split, plan in splits.items():
-        _count(outcome, split, plan, seq_len)
+    files.append(write_plan(out, plan))
+    ledger.phases.append(_planned_phase(out, plan))
+    files += write_ledger(out, ledger)
+    outcome = Outcome(files=files, details=_details(config, seq_len, supplies, ledger))
+    for split, planned in plan.splits.items():
+        _count(outcome, split, planned, seq_len)
     return outcome
 
 
@@ -86,34 +98,100 @@ def _chosen(binarized: str, weights: Mapping[str, float]) -> list[TokenSource]:
     return [known[name] for name in weights]
 
 
-def _check_budget(sources: Sequence[TokenSource], shares: Sequence[float], budget: int, max_epochs: float) -> None:
-    """No source is asked for more than `max_epochs` times its tokens.
+def _continuation(
+    config: MixConfig,
+    binarized: str,
+    sources: Sequence[TokenSource],
+    num_samples: int,
+    seq_len: int,
+    global_batch: int,
+) -> tuple[Continuation | None, Ledger]:
+    """What is continued, and the ledger up to there; an empty one for a run that begins."""
+    if config.continues is None:
+        return None, Ledger([], [])
+    training, step = config.continues.training, config.continues.step
+    mixture = mixture_of(training)
+    manifest = read_manifest(mixture)
+    assert manifest is not None, f"{mixture} was complete a moment ago"
+    if (batch := int(manifest.literals["global_batch"])) != global_batch:
+        raise ValueError(
+            f"mix.continues: {training} has steps of {batch} samples, and train.global_batch is {global_batch}: keep "
+            f"it, so that the numbers of steps and samples go on"
+        )
+    if step * global_batch >= num_samples:
+        raise ValueError(
+            f"mix.train_tokens is {config.train_tokens:,}, {num_samples // global_batch:,} steps of {global_batch} "
+            f"sequences of {seq_len} tokens counted from the first of {training}, and mix.continues.step is {step:,}: "
+            f"nothing is left to train; raise mix.train_tokens above {step * global_batch * seq_len:,}"
+        )
+    return continue_mixture(mixture, step * global_batch, binarized, sources)
 
-    Raises:
-        ValueError: with a line for each source that runs out, and the budget that would fit all.
-    """
-    problems = []
-    for source, share in zip(sources, shares, strict=True):
-        available = source.splits["train"].tokens
-        needed = share * budget
-        if needed <= available * max_epochs:
-            continue
-        problems.append(
-            f"source {source.name!r} runs out: {share:.4g} of {budget:,} tokens is {needed:,.0f}, and it has "
-            f"{available:,}, {needed / max(available, 1):.2f} epochs where mix.max_epochs is {max_epochs:g}; "
-            f"{needed - available * max_epochs:,.0f} tokens are missing (a share of at most "
-            f"{available * max_epochs / budget:.4g} would fit)"
+
+@dataclass(frozen=True)
+class _Source:
+    """A source's supply, and what either way of packing does to its documents."""
+
+    supply: Supply
+    facts: Mapping[str, PackingFacts]
+    documents: int
+
+
+def _supplies(
+    binarized: str,
+    sources: Sequence[TokenSource],
+    weights: Mapping[str, float],
+    config: MixConfig,
+    ceilings: Mapping[str, float],
+    continued: Continuation | None,
+    seq_len: int,
+) -> list[_Source]:
+    found = []
+    for source, weight in zip(sources, normalised(list(weights.values())), strict=True):
+        facts = _packing_facts(binarized, source, "train", seq_len)
+        history = continued.histories.get(source.name) if continued else None
+        own = source.name in ceilings
+        supply = Supply(
+            source.name,
+            weight,
+            source.splits["train"].tokens,
+            max_epochs=ceilings.get(source.name, config.max_epochs),
+            setting=f"sources.{source.name}.max_epochs" if own else "mix.max_epochs",
+            consumed=history.num_tokens if history else 0,
+            fill=1 - facts[config.packing].padding,
         )
-    if problems:
-        fits = min(
-            int(source.splits["train"].tokens * max_epochs / share)
-            for source, share in zip(sources, shares, strict=True)
-        )
-        problems.append(
-            f"at these weights mix.train_tokens may be at most {fits:,}: lower it, change the weights, "
-            "add documents or raise mix.max_epochs"
-        )
-        raise ValueError("mix: " + "\n".join(problems))
+        found.append(_Source(supply, facts, source.splits["train"].documents))
+    return found
+
+
+def _packing_facts(binarized: str, source: TokenSource, split: str, seq_len: int) -> dict[str, PackingFacts]:
+    with TokenFile.open(join(binarized, token_prefix(source.name, split))) as tokens:
+        return packing_facts(tokens.document_lengths, seq_len)
+
+
+def _write_validation(
+    out: str,
+    plan: MixturePlan,
+    binarized: str,
+    sources: Sequence[TokenSource],
+    shares: Sequence[float],
+    asked: int,
+) -> tuple[SplitPlan, list]:
+    """The held-out documents, in an order of their own that no continuation changes."""
+    held_out = _held_out(sources, shares)
+    fills = [
+        1 - _packing_facts(binarized, source, "validation", plan.seq_len)[plan.packing].padding
+        for source, _ in held_out
+    ]
+    return write_split(
+        out,
+        "validation",
+        plan,
+        binarized,
+        [source for source, _ in held_out],
+        [weight for _, weight in held_out],
+        num_samples=_validation_samples(held_out, fills, asked, plan.seq_len),
+        fills=fills,
+    )
 
 
 def _held_out(sources: Sequence[TokenSource], weights: Sequence[float]) -> list[tuple[TokenSource, float]]:
@@ -129,12 +207,14 @@ def _held_out(sources: Sequence[TokenSource], weights: Sequence[float]) -> list[
     return held_out
 
 
-def _validation_samples(held_out: Sequence[tuple[TokenSource, float]], asked: int, seq_len: int) -> int:
+def _validation_samples(
+    held_out: Sequence[tuple[TokenSource, float]], fills: Sequence[float], asked: int, seq_len: int
+) -> int:
     """As many as asked, but so few that no source is read twice; as many as there are sources at least."""
-    shares = normalised([weight for _, weight in held_out])
+    shares = normalised([weight / fill for (_, weight), fill in zip(held_out, fills, strict=True)])
     once = min(
-        int((source.splits["validation"].tokens - 1) // seq_len / share)
-        for (source, _), share in zip(held_out, shares, strict=True)
+        int((source.splits["validation"].tokens / fill - 1) // seq_len / share)
+        for (source, _), share, fill in zip(held_out, shares, fills, strict=True)
     )
     num_samples = max(min(asked, once), len(held_out))
     if num_samples < asked:
@@ -147,30 +227,71 @@ def _validation_samples(held_out: Sequence[tuple[TokenSource, float]], asked: in
     return num_samples
 
 
+def _planned_phase(out: str, plan: MixturePlan) -> Phase:
+    """This mixture as the run's last phase, as if all of it had been read."""
+    split = plan.splits["train"]
+
+    def by_name(value: Callable[[PlannedSource], Any]) -> dict[str, Any]:
+        return {source.name: value(source) for source in split.sources}
+
+    return Phase(
+        mixture=out.rstrip("/").rpartition("/")[2],
+        digest=split.digest,
+        first_sample=split.first_sample,
+        end_sample=split.num_samples,
+        seq_len=plan.seq_len,
+        packing=plan.packing,
+        weights=by_name(lambda source: source.weight),
+        tokens=by_name(lambda source: source.targets),
+        epochs=by_name(lambda source: round(source.epochs_in_all, 6)),
+    )
+
+
+def _details(config: MixConfig, seq_len: int, sources: Sequence[_Source], ledger: Ledger) -> dict[str, Any]:
+    """What the report shows beside the splits."""
+    return {
+        "seq_len": seq_len,
+        "packing": config.packing,
+        "attention": config.attention,
+        "packings": {
+            packing: {item.supply.name: asdict(item.facts[packing]) for item in sources}
+            for packing in ("concatenate", "best_fit")
+        },
+        "phases": [asdict(phase) for phase in ledger.phases],
+        "splits": {},
+    }
+
+
 def _count(outcome: Outcome, split: str, plan: SplitPlan, seq_len: int) -> None:
     prefix = "" if split == "train" else f"{split}_"
     counts = outcome.counts
+    here = plan.num_samples - plan.first_sample
     counts[f"{prefix}samples"] = plan.num_samples
-    counts[f"{prefix}tokens"] = plan.num_samples * seq_len
+    counts[f"{prefix}tokens"] = sum(source.targets for source in plan.sources)
     table = []
     for source in plan.sources:
         counts[f"{prefix}samples_{source.name}"] = source.samples
-        counts[f"{prefix}tokens_{source.name}"] = source.samples * seq_len
-        counts[f"{prefix}epochs_x1000_{source.name}"] = round(source.epochs * 1000)
+        counts[f"{prefix}tokens_{source.name}"] = source.targets
+        counts[f"{prefix}epochs_x1000_{source.name}"] = round(source.epochs_in_all * 1000)
         table.append(
             {
                 "name": source.name,
                 "language": source.language,
                 "weight": source.weight,
-                "achieved": source.samples / plan.num_samples,
-                "tokens": source.samples * seq_len,
+                "achieved": source.targets / counts[f"{prefix}tokens"],
+                "tokens": source.targets,
                 "available_tokens": source.num_tokens,
-                "epochs": source.epochs,
+                "epochs": round(source.epochs_in_all, 6),
+                "consumed_before": source.consumed,
+                "padding": 1 - source.targets / max(source.samples * seq_len, 1),
             }
         )
     outcome.details["splits"][split] = {
         "num_samples": plan.num_samples,
+        "first_sample": plan.first_sample,
         "digest": plan.digest,
+        "continues": plan.continues,
         "max_deviation_samples": plan.max_deviation,
+        "padding": 1 - counts[f"{prefix}tokens"] / (here * seq_len),
         "sources": table,
     }

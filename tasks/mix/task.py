@@ -21,14 +21,25 @@ def mix(
     train: TrainConfig,
     seed: int,
     tokens: StageRecord,
+    ceilings: Mapping[str, float] | None = None,
 ) -> StageRecord:
-    """Plan `train`'s samples: `weights` (source name -> share) of the training tokens that `tokens` holds."""
+    """Plan `train`'s samples: `weights` (source name -> share) of the training tokens that `tokens` holds.
+
+    `ceilings`: source name -> most epochs, for sources that state their own.
+    """
     from tasks.mix.mix import mix as mix_sources
 
     return execute(
         plan,
         lambda out: mix_sources(
-            tokens.uri, weights, config, seq_len=train.seq_len, global_batch=train.global_batch, seed=seed, out=out
+            tokens.uri,
+            weights,
+            config,
+            seq_len=train.seq_len,
+            global_batch=train.global_batch,
+            seed=seed,
+            out=out,
+            ceilings=ceilings,
         ),
         needs=[tokens],
     )

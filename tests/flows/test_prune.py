@@ -20,7 +20,8 @@ from flows.records import kept_runs, record_run
 from storage.artifact import new_file, read_manifest
 from storage.lease import Holder, hold
 from storage.mixture import Mixture
-from storage.mixture_plan import MixturePlan, write_plan, write_split
+from storage.mixture_plan import MixturePlan
+from storage.mixture_writer import write_plan, write_split
 from tests.flows.conftest import write_run
 from tests.flows.small_root import complete
 from tests.storage.test_mixture import SEQ_LEN, SOURCES
@@ -47,10 +48,11 @@ def make(inputs: RunConfig, root: Path, **changes: object) -> Plan:
             continue
         if stage.stage == "mix":
             catalog = write_sources(plan.binarize.uri, SOURCES)
-            split, _ = write_split(
-                stage.uri, "train", plan.binarize.uri, catalog, [9, 1], num_samples=20, seq_len=SEQ_LEN, seed=run.seed
+            mixture = MixturePlan(SEQ_LEN, run.seed, {})
+            mixture.splits["train"], _ = write_split(
+                stage.uri, "train", mixture, plan.binarize.uri, catalog, [9, 1], num_samples=20
             )
-            write_plan(stage.uri, MixturePlan(SEQ_LEN, run.seed, {"train": split}))
+            write_plan(stage.uri, mixture)
         with new_file(stage.uri, "data") as file:
             file.write(stage.fingerprint.encode() * 10)
         complete(stage)

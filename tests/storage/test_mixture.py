@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from storage.mixture import Mixture
-from storage.mixture_plan import MixturePlan, read_plan, relative_uri, resolve_uri, write_plan, write_split
+from storage.mixture_plan import Attention, MixturePlan, Packing, read_plan, relative_uri, resolve_uri
+from storage.mixture_writer import write_plan, write_split
 from storage.token_catalog import read_catalog
 from storage.uri import join, sha256
 from tests.storage.token_sources import Source, document_id_of, write_sources
@@ -44,16 +45,16 @@ def write_mixture(
     seed: int = 1234,
     name: str = "m",
     dtype: str = "<u2",
+    packing: Packing = "concatenate",
+    attention: Attention = "across",
 ) -> str:
     """Token files and a mixture of them below one root; the mixture's URI."""
     binarized, out = join(root, "binarize", "b-1"), join(root, "mix", name)
     catalog = write_sources(binarized, sources, dtype)
-    splits = {}
+    plan = MixturePlan(seq_len, seed, {}, packing, attention)
     for split, num_samples in (samples or {"train": 100, "validation": 10}).items():
-        splits[split], _ = write_split(
-            out, split, binarized, catalog, weights, num_samples=num_samples, seq_len=seq_len, seed=seed
-        )
-    write_plan(out, MixturePlan(seq_len, seed, splits))
+        plan.splits[split], _ = write_split(out, split, plan, binarized, catalog, weights, num_samples=num_samples)
+    write_plan(out, plan)
     return out
 
 

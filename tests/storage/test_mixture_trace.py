@@ -23,7 +23,7 @@ def by_tracing(uri: str, split: str, source: str, rows: set[int]) -> list[tuple[
     """(sample, row, tokens) of every span, sample by sample."""
     found = []
     with Mixture.open(uri, split) as mixture:
-        for sample in range(len(mixture)):
+        for sample in range(mixture.first_sample, mixture.num_samples):
             trace = mixture.trace(sample)
             if mixture.sources[trace.source] == source:
                 found += [(sample, span.row, span.length) for span in trace.spans if span.row in rows]

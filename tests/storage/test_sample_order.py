@@ -10,13 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.sample_order import (
-    blend,
-    largest_deviation,
-    normalised,
-    samples_to_build,
-    source_order,
-)
+from storage.blend import blend, largest_deviation, normalised, samples_to_build
+from storage.sample_order import source_order
 
 ORDERS = [
     "ja_1epoch.train",

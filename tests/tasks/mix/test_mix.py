@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,11 +40,11 @@ def run(
     *,
     global_batch: int = 1,
     seed: int = 1234,
-    **config: float,
+    **config: Any,
 ) -> tuple[str, Outcome]:
     binarized, out = str(root / "binarize" / "b-1"), str(root / "mix" / "m-1")
     write_sources(binarized, sources)
-    settings = MixConfig(**{"train_tokens": 8000, "validation_tokens": 320, **config})  # type: ignore[arg-type]
+    settings = MixConfig(**{"train_tokens": 8000, "validation_tokens": 320, **config})
     outcome = mix(binarized, weights, settings, seq_len=SEQ_LEN, seed=seed, out=out, global_batch=global_batch)
     return out, outcome
 
@@ -169,3 +170,47 @@ def test_validation_can_be_left_out(tmp_path: Path) -> None:
 def test_config_mistakes_are_refused(fields: dict) -> None:
     with pytest.raises(ValidationError):
         MixConfig(**fields)
+
+
+def test_a_source_may_state_its_own_ceiling(tmp_path: Path) -> None:
+    write_sources(str(tmp_path / "b"), SOURCES)
+    settings = MixConfig(train_tokens=8000, validation_tokens=0, max_epochs=4)
+
+    def planned(ceilings: Mapping[str, float]) -> Outcome:
+        out = str(tmp_path / "mix")
+        return mix(str(tmp_path / "b"), WEIGHTS, settings, seq_len=SEQ_LEN, seed=1, out=out, ceilings=ceilings)
+
+    assert planned({"web-en": 0.32}).counts["epochs_x1000_web-en"] == 320
+    with pytest.raises(
+        ValueError, match=r"0\.32 epochs where sources\.web-en\.max_epochs is 0\.3; 50 tokens are missing"
+    ):
+        planned({"web-en": 0.3, "corpus": 100})
+
+
+def test_a_proposed_ratio_is_accepted(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"weights that fit this budget: corpus 0\.79") as caught:
+        run(tmp_path / "a", {"corpus": 0.5, "web-en": 0.5}, train_tokens=12_000, max_epochs=1)
+    words = str(caught.value).split("budget: ")[1].split(", ")
+    weights = {name: float(share) for name, share in (word.split(" ") for word in words)}
+    _, outcome = run(tmp_path / "b", weights, train_tokens=12_000, max_epochs=1)
+    assert outcome.counts["samples"] == 750
+
+
+def test_both_ways_of_packing_are_reported_and_the_weights_hold_in_tokens(tmp_path: Path) -> None:
+    # Documents of 25 and of 9 tokens in samples of 16: the latter fill them by 9/16 only.
+    sources = [SOURCES[0], Source("web-en", "en", documents(20_000, 300, length=9), documents(50_000, 10, length=9))]
+    out, outcome = run(tmp_path, {"corpus": 0.7, "web-en": 0.3}, sources, packing="best_fit", attention="within")
+    details = outcome.details
+    assert (details["packing"], details["attention"]) == ("best_fit", "within")
+    facts = details["packings"]
+    assert facts["best_fit"]["web-en"] == {"padding": pytest.approx(7 / 16), "truncated": 0}
+    assert facts["concatenate"]["web-en"]["truncated"] == pytest.approx(0.5, abs=0.1)
+    assert facts["concatenate"]["web-en"]["padding"] == 0
+    split = details["splits"]["train"]
+    assert [row["achieved"] for row in split["sources"]] == pytest.approx([0.7, 0.3], abs=0.01)
+    with Mixture.open(out) as mixture:
+        assert outcome.counts["tokens"] == mixture.num_targets(0, 500)
+        assert split["padding"] == pytest.approx(1 - mixture.num_targets(0, 500) / 8000)
+        assert sum(sample.padding for sample in mixture) == 8000 - mixture.num_targets(0, 500)
+    validation = read_plan(out).splits["validation"]
+    assert all(source.epochs <= 1 for source in validation.sources)
