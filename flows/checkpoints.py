@@ -22,6 +22,7 @@ from storage.artifact import read_manifest
 from storage.checkpoints import saved_checkpoint, saved_steps
 from storage.uri import listing
 from tasks.report.artifacts import RunArtifacts
+from tasks.train.continued import CONTINUES, continued_checkpoint
 
 # What is shown of a checkpoint, over whole languages; the rest is in its scores.jsonl.
 SHOWN = {"bits_per_byte": "bits per byte", "accuracy": "probe"}
@@ -47,17 +48,28 @@ def is_scored(run: RunConfig, plan: Plan, step: int) -> bool:
 
 
 def require_checkpoint(plan: Plan) -> None:
-    """Make sure that the checkpoint which a plan with a step exports is there, or was exported before.
+    """Make sure that the checkpoints which a plan uses are there, where they are still needed.
+
+    One is exported by a plan with a step; from another, of an earlier training, this one goes on.
 
     Raises:
-        ConfigError: it is not; with the steps that are saved.
+        ConfigError: one is not there; with the steps that are saved.
     """
-    uri = plan.export.recorded.get("checkpoint")
-    if uri is not None and read_manifest(plan.export.uri) is None:
+    needed = []
+    if (uri := plan.export.recorded.get("checkpoint")) is not None and read_manifest(plan.export.uri) is None:
+        needed.append(uri)
+    elif (earlier := plan.train.recorded.get(CONTINUES)) and plan.train.selected and not _has_begun(plan):
+        needed.append(continued_checkpoint(**earlier))
+    for uri in needed:
         try:
             saved_checkpoint(uri)
         except ValueError as error:
             raise ConfigError([str(error)]) from error
+
+
+def _has_begun(plan: Plan) -> bool:
+    """Whether training has checkpoints of its own."""
+    return is_trained(plan) or bool(saved_steps(checkpoint_folder(plan.train)))
 
 
 def is_trained(plan: Plan) -> bool:

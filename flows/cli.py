@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -246,6 +246,76 @@ def train_language(
 
     with _reporting():
         run_training(japanese, other, out, console, max_characters=max_characters, num_ngrams=num_ngrams)
+
+
+tokenizer_app = typer.Typer(help="The tokenizer.", no_args_is_help=True)
+app.add_typer(tokenizer_app, name="tokenizer")
+
+
+@tokenizer_app.command("compare")
+def compare_tokenizers(
+    run_file: Annotated[Path | None, typer.Argument(help="the run whose vocabularies are compared (YAML)")] = None,
+    candidates: Annotated[
+        list[str] | None, typer.Option("--candidates", help="subwords, or none (repeatable) [16000, 32000, none]")
+    ] = None,
+    tokenizer: Annotated[list[str] | None, typer.Option("--tokenizer", help="NAME=PATH (repeatable)")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Option("--texts", help="LANGUAGE=FILES: texts beside those held out (repeatable)")
+    ] = None,
+    code: Annotated[
+        list[str] | None, typer.Option("--code", help="source code (repeatable); else Python's standard library")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="a preset or config.json (repeatable) [Llama 2 7B, 13B, 70B]")
+    ] = None,
+    characters: Annotated[int | None, typer.Option("--characters", help="of each text at most", min=1)] = None,
+    context: Annotated[int | None, typer.Option("--context", help="tokens, where no run says", min=1)] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="write the page here too", dir_okay=False)] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="write the figures here too", dir_okay=False)] = None,
+    set_: Set = None,
+    root: Root = None,
+) -> None:
+    """Compare tokenizers on held-out text: fertility, vocabulary use, and the operations that models save."""
+    from flows.config import ConfigError
+    from flows.tokenizer_comparison.config import parse_compared
+    from flows.tokenizer_comparison.runner import run_comparison
+
+    try:
+        compared = parse_compared(
+            candidates, tokenizer or [], texts or [], code or [], model or [], characters, context
+        )
+    except ConfigError as error:
+        _bad_usage(error.problems)
+    if run_file is None and (set_ or root or candidates):
+        _bad_usage(["--set, --root and --candidates change a run file: name one"])
+    loaded = _load(run_file, set_, root) if run_file else None
+    with _reporting():
+        run_comparison(loaded, compared, str(run_file or ""), console, html=html, json=json)
+
+
+mix_app = typer.Typer(help="The mixture.", no_args_is_help=True)
+app.add_typer(mix_app, name="mix")
+
+
+@mix_app.command("show")
+def show_mixture(
+    run_file: RunFile,
+    step: Annotated[int, typer.Option("--step", help="an optimizer step, from 1; of validation, a batch")],
+    last: Annotated[int | None, typer.Option("--last", help="and all steps up to this one")] = None,
+    split: Annotated[Literal["train", "validation"], typer.Option("--split", help="train or validation")] = "train",
+    source: Annotated[str | None, typer.Option("--source", help="only samples of this source")] = None,
+    text: Annotated[bool, typer.Option("--text", help="decode the beginning of what is read")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, a list of samples")] = False,
+    set_: Set = None,
+    root: Root = None,
+) -> None:
+    """Show which documents a training step reads: URLs, and which tokens of each."""
+    from flows.mix_show import Steps, show_steps
+
+    loaded = _load(run_file, set_, root)
+    with _reporting():
+        asked = Steps(step, step if last is None else last, split, source, text)
+        show_steps(loaded, _named(run_file, set_), asked, console, as_json=as_json)
 
 
 classifier_app = typer.Typer(help="The quality classifier.", no_args_is_help=True)

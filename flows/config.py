@@ -73,6 +73,11 @@ class RunConfig(BaseModel):
         return {source.name: source.weight for source in self.sources}
 
     @property
+    def ceilings(self) -> dict[str, float]:
+        """Source name -> most epochs, of the sources that state their own."""
+        return {source.name: source.max_epochs for source in self.sources if source.max_epochs is not None}
+
+    @property
     def languages(self) -> dict[str, str]:
         """Source name -> language."""
         return {source.name: source.language for source in self.sources}

@@ -50,10 +50,10 @@ def pipeline(run: RunConfig, selection: Selection = EVERYTHING, run_file: str = 
 
     documents = curate(at.curate, run.curate, run.executor)
     corpus = deduplicate(at.deduplicate, run.deduplicate, run.refine, run.executor, documents)
-    tokenizer = expand(at.expand, run.expand, run.seed, corpus)
-    base = initialize(at.initialize, run.initialize, run.seed, tokenizer)
+    tokenizer = expand(at.expand, run.expand, run.binarize.validation_ratio, run.seed, corpus)
+    base = initialize(at.initialize, run.initialize, run.binarize.validation_ratio, run.seed, corpus, tokenizer)
     tokens = binarize(at.binarize, run.binarize, run.sources, run.executor, corpus, tokenizer)
-    mixture = mix(at.mix, run.mix, run.weights, run.train, run.seed, tokens)
+    mixture = mix(at.mix, run.mix, run.weights, run.train, run.seed, tokens, run.ceilings)
     checkpoint = train(
         at.train, run.train, run.initialize.folder, run.languages, run.seed, tokenizer, base, tokens, mixture
     )

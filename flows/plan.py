@@ -27,30 +27,32 @@ from flows.digests import (
     warcs_digest,
 )
 from flows.onto import CURATED, base_fingerprint, curated_as
-from storage.artifact import artifact_uri, fingerprint, input_digests, library_versions
+from storage.artifact import artifact_uri, fingerprint, input_digests, library_versions, read_manifest
 from storage.checkpoints import FOLDER, checkpoint_uri
 from storage.tombstones import TOMBSTONES, tombstones_digest
 from storage.uri import join
 from tasks.refine.config import RefineConfig
 from tasks.report.licences import licences
 from tasks.stage import STAGES, StagePlan
+from tasks.train.continued import CONTINUES, training_fingerprint
 from tasks.train.launch import work_folder
 
 # Raise a stage's version whenever the same inputs and literals give other bytes.
 ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "curate": ("2", ("resiliparse", "ahocorasick-rs", "pyarrow", "numpy", "xxhash")),
     "deduplicate": ("3", ("xxhash", "pyarrow", "numpy")),
-    "expand": ("1", ("sentencepiece", "tokenizers")),
-    "initialize": ("1", ("torch", "safetensors")),
-    "binarize": ("1", ("sentencepiece", "tokenizers", "pyarrow", "xxhash")),
-    "mix": ("1", ("numpy",)),
+    "expand": ("2", ("sentencepiece", "tokenizers", "fugashi", "unidic-lite")),
+    "initialize": ("2", ("torch", "safetensors")),
+    "binarize": ("2", ("sentencepiece", "tokenizers", "pyarrow", "xxhash")),
+    "mix": ("2", ("numpy",)),
     "train": ("1", ("torch",)),
     "export": ("1", ("torch", "safetensors")),
     "evaluate": ("1", ("torch", "transformers")),
-    "report": ("4", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
+    "report": ("5", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
 }
 # Settings that decide when a stage gives up, or how its work is laid out, not what it computes.
 CURATE_LIMITS = {"max_page_seconds", "max_page_memory_mib", "max_bad_record_ratio"}
+SOURCE_LIMITS = {"max_bad_record_ratio"}  # what is left out of a broken file is the same under any limit it keeps
 # Where lists and benchmarks lie; what they hold is an input. The profile is in the settings it gives.
 REFINE_PATHS: dict[str, Any] = {"profile": True, "hosts": {"files"}, "footer": {"files"}}
 REFINE_PATHS["decontamination"] = {"benchmarks": {"__all__": {"files"}}}
@@ -315,16 +317,29 @@ def _plan_tokenizer(planner: _Planner, run: RunConfig) -> None:
     literals: dict[str, Any] = {"enabled": False}
     if run.expand.enabled:
         literals = run.expand.model_dump(mode="json", exclude={"base"} | STATED_LICENCE) | {"seed": run.seed}
+        literals["validation_ratio"] = run.binarize.validation_ratio  # held-out documents are not learned on
         inputs |= planner.made("deduplicate")
     planner.add("expand", literals, inputs, {"base": run.expand.base})
-    folder = run.initialize.base_model
+    _plan_initialize(planner, run)
+
+
+def _plan_initialize(planner: _Planner, run: RunConfig) -> None:
+    config, folder = run.initialize, run.initialize.base_model
+    literals = config.literals
+    inputs, recorded = planner.made("expand"), {}
+    optional: tuple[str, ...] = ()
     if isinstance(folder, str):
-        inputs = {"base model": planner.external("initialize.base_model", lambda: folder_digest(folder))}
-        literals = run.initialize.model_dump(mode="json", exclude={"base_model"} | STATED_LICENCE)
-        planner.add("initialize", literals, inputs | planner.made("expand"), {"base_model": folder})
+        inputs["base model"] = planner.external("initialize.base_model", lambda: folder_digest(folder))
+        recorded = {"base_model": folder}
     else:
-        literals = run.initialize.model_dump(mode="json", exclude=STATED_LICENCE) | {"seed": run.seed}
-        planner.add("initialize", literals, planner.made("expand"))
+        literals["base_model"] = folder.model_dump(mode="json")
+    if config.draws or not isinstance(folder, str):
+        literals["seed"] = run.seed
+    if config.calibrated and run.expand.enabled:  # the base reads some of the corpus
+        literals["validation_ratio"] = run.binarize.validation_ratio
+        inputs |= planner.made("deduplicate")
+        optional = ("transformers", "sentencepiece", "tokenizers")
+    planner.add("initialize", literals, inputs, recorded, optional)
 
 
 def _plan_dataset(planner: _Planner, run: RunConfig) -> None:
@@ -336,22 +351,44 @@ def _plan_dataset(planner: _Planner, run: RunConfig) -> None:
         if source.documents is not None
     }
     literals = run.binarize.model_dump(mode="json")
-    literals["sources"] = [{"name": source.name, "language": source.language} for source in run.sources]
+    literals["sources"] = [
+        {"name": source.name, "language": source.language}
+        | {field: value for field, value in source.reading.items() if field not in SOURCE_LIMITS}
+        for source in run.sources
+    ]
     inputs = planner.made("deduplicate", "expand") | documents
     if documents and (taken_down := planner.stages["curate"].inputs.get(TOMBSTONES)):
         inputs[TOMBSTONES] = taken_down
     planner.add("binarize", literals, inputs, {"executor": run.executor.model_dump(mode="json")})
-    literals = run.mix.model_dump(mode="json") | {"seed": run.seed}
+    literals = run.mix.model_dump(mode="json", exclude={"continues"}) | {"seed": run.seed}
     literals["weights"] = [[source.name, source.weight] for source in run.sources]
-    literals |= {"seq_len": run.train.seq_len, "global_batch": run.train.global_batch}
-    planner.add("mix", literals, planner.made("binarize"))
+    literals |= {"seq_len": run.train.seq_len, "global_batch": run.train.global_batch, "ceilings": run.ceilings}
+    inputs = planner.made("binarize")
+    if (continues := run.mix.continues) is not None:
+        literals["continued_samples"] = continues.step * run.train.global_batch
+        inputs["continued mixture"] = planner.external("mix.continues", partial(_mixture_read_by, continues.training))
+    planner.add("mix", literals, inputs)
+
+
+def _mixture_read_by(training: str) -> str:
+    """Fingerprint of the mixture that an earlier training reads."""
+    from storage.continuation import mixture_of  # what it imports is for runs, not for `--help`
+
+    manifest = read_manifest(mixture_of(training))
+    assert manifest is not None, "mixture_of finds complete mixtures only"
+    return manifest.fingerprint
 
 
 def _plan_model(planner: _Planner, run: RunConfig) -> None:
     train = run.train.model_dump(mode="json")
     literals = {key: value for key, value in train.items() if key not in TRAIN_LAYOUT} | {"seed": run.seed}
     layout = {key: value for key, value in train.items() if key in TRAIN_LAYOUT}
-    planner.add("train", literals, planner.made("expand", "initialize", "binarize", "mix"), layout)
+    inputs = planner.made("expand", "initialize", "binarize", "mix")
+    if (earlier := run.mix.continues) is not None:
+        fingerprint_of = partial(training_fingerprint, earlier.training)
+        inputs["continued training"] = planner.external("mix.continues.training", fingerprint_of)
+        layout |= {CONTINUES: earlier.model_dump(mode="json")}
+    planner.add("train", literals, inputs, layout)
     _plan_scores(planner, run)
 
 

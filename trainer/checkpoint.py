@@ -146,6 +146,9 @@ def load(path: Path, optimizer: ZeroOptimizer, mesh: Mesh, mixture_digest: str) 
     The same layout continues bit for bit; another layout gets the same values. Random number generators are restored
     where the number of ranks is the same.
 
+    Args:
+        mixture_digest: of the mixture that the checkpoint must have been trained on.
+
     Raises:
         ValueError: the checkpoint was trained on another mixture.
     """

@@ -78,6 +78,10 @@ class TrainJob(BaseModel):
     base_model: str = Field(description="Hugging Face folder of the original; the same one when nothing was added")
     mixture: str = Field(description="URI of the mixture")
     out: str = Field(description="local or shared folder for checkpoints and metrics")
+    fingerprint: str = Field("", description="of this training's artifact, for those that continue it")
+    continued: str | None = Field(
+        None, description="an earlier training's checkpoint to go on from, where the mixture continues that one's"
+    )
     seed: int = Field(1234, ge=0, description="of every random number generator")
     num_steps: int = Field(ge=1, description="optimizer steps of the whole run")
     check_texts: dict[str, list[list[int]]] = Field(

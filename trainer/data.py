@@ -5,21 +5,25 @@ In: a mixture whose sample `i` is the i-th to be trained on. Out: micro-batches.
 r-th run of `micro_batch` in there (Megatron-LM, `training/datasets/data_samplers.py`). Nothing but the integer needs
 saving, and another number of ranks continues with the same samples.
 
-    for batch in micro_batches(mixture, consumed_samples, config, mesh):
-        loss = model(batch.inputs)
+Packed samples may end in padding, whose positions are no targets. Where the mixture resets attention at document
+boundaries, a batch also says which document each position belongs to.
+
+    for batch in micro_batches(mixture, consumed_samples, config, mesh.place.dp, mesh.device):
+        logits = model(batch.inputs, batch.documents)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainer.config import TrainConfig
+from trainer.loss import NO_TARGET
 
 
 class SampleOrder(Protocol):
@@ -33,17 +37,45 @@ class SampleOrder(Protocol):
     def digest(self) -> str: ...
     @property
     def languages(self) -> list[str]: ...
+    @property
+    def attention(self) -> Literal["across", "within"]:
+        """Whether a position sees the whole sample before it, or its own document alone."""
+
+    @property
+    def first_sample(self) -> int:
+        """Where this order begins: 0, or the samples that the training it continues had used."""
+
+    @property
+    def continues(self) -> str | None:
+        """Digest of the mixture of the training it continues; None where it begins a run."""
+
+    def num_targets(self, first: int, last: int) -> int:
+        """Positions of samples [first, last) that are targets: all but padding."""
+
     def __getitem__(self, index: int) -> Any:
-        """A sample: `tokens` int64 (seq_len + 1,) and `source`, an index into `sources`."""
+        """A sample.
+
+        `tokens` int64 (seq_len + 1,); `source`, an index into `sources`; `starts` int32, where in `tokens` the pieces
+        of documents begin, 0 first; `padding`, how many tokens at the end are no targets.
+        """
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro-batch: `inputs` and `targets` int64 (batch, seq), `sources` int64 (batch,)."""
+    """One micro-batch.
+
+    Attributes:
+        inputs: int64 (batch, seq).
+        targets: int64 (batch, seq), `NO_TARGET` on padding.
+        sources: int64 (batch,), indices into the mixture's sources.
+        documents: int64 (batch, seq), equal numbers for positions of one document; None where attention does not stop
+            at document boundaries.
+    """
 
     inputs: Tensor
     targets: Tensor
     sources: Tensor
+    documents: Tensor | None = None
 
 
 def sample_ids(consumed: int, config: TrainConfig, dp_rank: int) -> list[list[int]]:
@@ -61,11 +93,31 @@ def micro_batches(
     for ids in sample_ids(consumed, config, dp_rank):
         samples = [mixture[i] for i in ids]
         tokens = torch.from_numpy(np.stack([sample.tokens for sample in samples]).astype(np.int64, copy=False))
+        targets = tokens[:, 1:]
+        if any(sample.padding for sample in samples):
+            targets = targets.clone()
+            for row, sample in enumerate(samples):
+                targets[row, config.seq_len - sample.padding :] = NO_TARGET
         sources = torch.tensor([sample.source for sample in samples])
-        if device.type == "cuda":
-            tokens, sources = tokens.pin_memory(), sources.pin_memory()
-        tokens, sources = tokens.to(device, non_blocking=True), sources.to(device, non_blocking=True)
-        yield Batch(tokens[:, :-1], tokens[:, 1:], sources)
+        documents = None
+        if mixture.attention == "within":
+            documents = torch.from_numpy(np.stack([document_numbers(s.starts, config.seq_len) for s in samples]))
+        yield Batch(
+            _moved(tokens[:, :-1], device),
+            _moved(targets, device),
+            _moved(sources, device),
+            None if documents is None else _moved(documents, device),
+        )
+
+
+def document_numbers(starts: np.ndarray, seq_len: int) -> np.ndarray:
+    """(seq_len,) int64: which of the pieces that begin at `starts` each position is in, from 0."""
+    return np.searchsorted(starts, np.arange(seq_len), side="right").astype(np.int64) - 1
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device; to CUDA through pinned memory, without waiting for the copy."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def mixture_problems(mixture: SampleOrder, config: TrainConfig, num_steps: int) -> list[str]:

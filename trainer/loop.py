@@ -4,7 +4,8 @@ In: a job, the mesh, the mixture. Out, below `job.out`: `start_checks.json`, `me
 `checkpoints/step-XXXXXXXX/`. The state is three things: step, samples consumed, random number generators. One step
 sums gradients over the micro-batches of a global batch, reduces and clips them, and updates the sharded state. A
 loss or gradient norm that is not finite stops the run before it can reach the weights. SIGTERM saves the last whole
-step and ends. A run that is started again continues from its newest verified checkpoint, bit for bit.
+step and ends. A run that is started again continues from its newest verified checkpoint, bit for bit. One whose mixture
+continues an earlier training's begins with that training's checkpoint (`trainer.continuation`).
 
     train(job, mesh, Mixture.open(job.mixture, "train"), StopSignal())
 """
@@ -26,6 +27,7 @@ from storage.uri import write_bytes
 from trainer import checkpoint
 from trainer.checkpoint import TrainState
 from trainer.config import TrainConfig, TrainJob, problems
+from trainer.continuation import continuation_problems, continue_training
 from trainer.data import SampleOrder, micro_batches, mixture_problems
 from trainer.hf import open_weights
 from trainer.llama_config import read_llama_config
@@ -36,11 +38,9 @@ from trainer.model import Llama
 from trainer.optimizer import ZeroOptimizer
 from trainer.precision import compute_dtype
 from trainer.schedule import learning_rate
-from trainer.start_checks import check_start
+from trainer.start_checks import START_CHECKS, check_start
 
 logger = logging.getLogger(__name__)
-
-START_CHECKS = "start_checks.json"
 
 
 class StopSignal:
@@ -78,10 +78,11 @@ def train(job: TrainJob, mesh: Mesh, mixture: SampleOrder, stop: StopSignal) -> 
             begun, step = time.perf_counter(), state.step + 1
             losses = LossSums(mixture.languages, mesh.device)
             optimizer.zero_gradients()
+            num_targets = mixture.num_targets(state.consumed_samples, state.consumed_samples + config.global_batch)
             for batch in micro_batches(mixture, state.consumed_samples, config, mesh.place.dp, mesh.device):
-                token_loss = token_losses(model(batch.inputs), batch.targets)
-                (token_loss.sum() / config.tokens_per_step).backward()
-                losses.add(token_loss, batch.sources)
+                token_loss = token_losses(model(batch.inputs, batch.documents), batch.targets)
+                (token_loss.sum() / num_targets).backward()
+                losses.add(token_loss, batch.targets, batch.sources)
                 if mesh.any(stop.requested):  # what this step has summed is dropped and made again on resume
                     logger.warning("SIGTERM: saving step %d and stopping", state.step)
                     save()
@@ -94,8 +95,9 @@ def train(job: TrainJob, mesh: Mesh, mixture: SampleOrder, stop: StopSignal) -> 
             state = TrainState(step, state.consumed_samples + config.global_batch)
             if metrics is not None and (step % config.log_every == 0 or step == job.num_steps):
                 row = metrics_row(
-                    job, model.config, step=step, consumed_samples=state.consumed_samples, loss=loss,
-                    language_losses=language_losses, grad_norm=grad_norm, lr=lr, seconds=time.perf_counter() - begun,
+                    job, model.config, step=step, consumed_samples=state.consumed_samples, num_targets=num_targets,
+                    loss=loss, language_losses=language_losses, grad_norm=grad_norm, lr=lr,
+                    seconds=time.perf_counter() - begun,
                 )  # fmt: skip
                 metrics.write(row)
             if step % config.save_every == 0 or step == job.num_steps:
@@ -104,7 +106,7 @@ def train(job: TrainJob, mesh: Mesh, mixture: SampleOrder, stop: StopSignal) -> 
 
 
 def set_up(job: TrainJob, mesh: Mesh, mixture: SampleOrder) -> tuple[Llama, ZeroOptimizer, TrainState]:
-    """Model, optimizer and state: from the newest verified checkpoint, else from the checked start model.
+    """Model, optimizer and state: from the newest verified checkpoint, the continued one, or the checked start model.
 
     Raises:
         ValueError: see `train`.
@@ -112,12 +114,12 @@ def set_up(job: TrainJob, mesh: Mesh, mixture: SampleOrder) -> tuple[Llama, Zero
     config, folder = job.train, Path(job.model)
     shape = read_llama_config(folder)
     found = problems(config, shape, mesh.parallel.world_size, job.num_steps)
-    if found := found + mixture_problems(mixture, config, job.num_steps):
+    if found := found + mixture_problems(mixture, config, job.num_steps) + continuation_problems(job, mixture):
         raise ValueError(f"this training cannot run: {'; '.join(found)}")
     dtype = compute_dtype(config.dtype)
     torch.manual_seed(job.seed + mesh.rank)
     resumed = mesh.from_first(checkpoint.newest_verified(Path(job.out) / "checkpoints") if mesh.is_first else None)
-    if resumed is None:
+    if resumed is None and job.continued is None:
         _check_start(job, mesh, dtype)
     model = Llama(shape, dtype).to(mesh.device)
     optimizer = ZeroOptimizer(model.named_parameters(), config, mesh)
@@ -125,6 +127,8 @@ def set_up(job: TrainJob, mesh: Mesh, mixture: SampleOrder) -> tuple[Llama, Zero
         state = checkpoint.load(resumed, optimizer, mesh, mixture.digest)
         logger.info("resuming from %s: step %d of %d", resumed, state.step, job.num_steps)
         return model, optimizer, state
+    if job.continued is not None:
+        return model, optimizer, continue_training(job, mesh, mixture, optimizer)
     with open_weights(folder) as weights:
         optimizer.load_weights(weights)
     logger.info("starting from %s: %d parameters, %s, %d steps", folder, shape.num_parameters, dtype, job.num_steps)

@@ -1,10 +1,11 @@
 """What training reports: `metrics.jsonl` (one JSON object a logged step) and TensorBoard.
 
-Rows hold: step, consumed_samples, consumed_tokens, loss and loss per source language (nats per token), bits per byte
-where the language's bytes per token are known (comparable across vocabularies), grad_norm, lr, step_seconds,
-tokens_per_second over all ranks, TFLOPS per device under each named convention, memory in GiB of rank 0 (device
-memory on CUDA, else peak resident memory). A resumed run first cuts the rows after the step it resumes from,
-so the file reads as if nothing had happened.
+Rows hold: step, consumed_samples, consumed_tokens, padding (the part of the step's tokens that packing filled up with
+and that is in no loss), loss and loss per source language (nats per token), bits per byte where the language's bytes
+per token are known (comparable across vocabularies), grad_norm, lr, step_seconds, tokens_per_second over all ranks
+(padding included), TFLOPS per device under each named convention, memory in GiB of rank 0 (device memory on CUDA, else
+peak resident memory). A resumed run first cuts the rows after the step it resumes from, so the file reads as if nothing
+had happened.
 
     with MetricsWriter(out, resumed_step=state.step) as metrics:
         metrics.write(row)
@@ -63,19 +64,26 @@ def metrics_row(
     *,
     step: int,
     consumed_samples: int,
+    num_targets: int,
     loss: float,
     language_losses: dict[str, float],
     grad_norm: float,
     lr: float,
     seconds: float,
 ) -> dict[str, Any]:
-    """One row of metrics.jsonl; `seconds` is the wall time of the step, checkpoints not counted."""
+    """One row of metrics.jsonl.
+
+    Args:
+        num_targets: positions of the step that are not padding; tokens and their rates count both.
+        seconds: wall time of the step, checkpoints not counted.
+    """
     tokens_per_second = job.train.tokens_per_step / seconds
     devices = job.train.parallel.world_size
     return {
         "step": step,
         "consumed_samples": consumed_samples,
         "consumed_tokens": consumed_samples * job.train.seq_len,
+        "padding": 1 - num_targets / job.train.tokens_per_step,
         "loss": loss,
         "language_loss": language_losses,
         "bits_per_byte": {

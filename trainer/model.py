@@ -4,12 +4,17 @@ In: token ids (batch, seq). Out: logits (batch, seq, vocab) in the parameters' d
 grouped-query attention with half-split RoPE, and SwiGLU (Touvron et al. 2023; RoPE scaling of Llama 3.1). Operations
 and their order are those of transformers' Llama, so that the same weights give the same bits there and here.
 
+A sequence of several documents may keep each to itself: with `documents`, a position attends to its own document only.
+RoPE needs no reset then: it turns queries and keys by their positions, and their product depends on the difference
+alone, which inside a document is what it is when the document stands by itself.
+
 The model is written to be cut from outside. Layers sit in a dict keyed by their number, so a pipeline stage deletes
 the others and all names stay; `embed_tokens`, `norm` and `lm_head` may be absent; heads are counted from the
 projections' width, so a tensor-parallel rank that holds some of them runs the same code.
 
     model = Llama(read_llama_config(folder), dtype=torch.bfloat16)
     logits = model(tokens)
+    logits = model(tokens, documents)  # int64 (batch, seq): the number of each position's document
 """
 
 from __future__ import annotations
@@ -62,7 +67,7 @@ class Attention(nn.Module):
         self.v_proj = Linear(hidden, key, bias=False, dtype=dtype)
         self.o_proj = Linear(query, hidden, bias=False, dtype=dtype)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
         batch, seq, _ = x.shape
         q, k, v = (  # each (batch, heads, seq, head_dim)
             projection(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)
@@ -70,7 +75,8 @@ class Attention(nn.Module):
         )
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         q, k, v = (projected.to(products_dtype(x)) for projected in (q, k, v))
-        out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+        grouped = q.shape[1] != k.shape[1]
+        out = functional.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=grouped)
         return self.o_proj(out.to(x.dtype).transpose(1, 2).reshape(batch, seq, -1))
 
 
@@ -95,8 +101,8 @@ class Block(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -113,10 +119,10 @@ class LlamaBody(nn.Module):
         self.layers = nn.ModuleDict({str(i): Block(config, dtype) for i in range(config.num_layers)})
         self.norm: RMSNorm | None = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x if self.embed_tokens is None else self.embed_tokens(x)
         for block in self.layers.values():
-            x = block(x, cos, sin)
+            x = block(x, cos, sin, mask)
         return x if self.norm is None else self.norm(x)
 
 
@@ -135,15 +141,28 @@ class Llama(nn.Module):
         frequencies = rope_frequencies(config)
         self.register_buffer("rope_frequencies", frequencies, persistent=False)
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Final hidden states (batch, seq, hidden) of token ids (batch, seq), or of a stage's hidden states."""
-        cos, sin = rope_tables(self.rope_frequencies, tokens.shape[1], self.dtype)  # type: ignore[arg-type]
-        return self.model(tokens, cos, sin)
+    def hidden(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Final hidden states (batch, seq, hidden) of token ids (batch, seq), or of a stage's hidden states.
 
-    def forward(self, tokens: Tensor) -> Tensor:
+        Args:
+            documents: int64 (batch, seq), the document of each position; left out, attention goes across documents.
+        """
+        cos, sin = rope_tables(self.rope_frequencies, tokens.shape[1], self.dtype)  # type: ignore[arg-type]
+        return self.model(tokens, cos, sin, None if documents is None else document_mask(documents))
+
+    def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
         """Logits (batch, seq, vocab) of token ids (batch, seq); hidden states where a stage has no head."""
-        x = self.hidden(tokens)
+        x = self.hidden(tokens, documents)
         return x if self.lm_head is None else self.lm_head(x)
+
+
+def document_mask(documents: Tensor) -> Tensor:
+    """What may be attended to, bool (batch, 1, query, key): the positions of the same document up to one's own.
+
+    seq ** 2 bytes a sequence, 16 MiB at 4,096 positions, made once for all layers.
+    """
+    same = documents.unsqueeze(2) == documents.unsqueeze(1)
+    return same.tril_().unsqueeze(1)
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -181,9 +200,10 @@ def rope_frequencies(config: LlamaConfig) -> Tensor:
 
 
 def rope_tables(frequencies: Tensor, seq: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin, each (seq, head_dim), angles in fp32 and rounded to `dtype` at the end."""
-    positions = torch.arange(seq, device=frequencies.device, dtype=torch.float32)
-    angles = torch.outer(positions, frequencies.float())
+    """cos and sin, each (seq, head_dim), angles in at least fp32 and rounded to `dtype` at the end."""
+    wide = torch.promote_types(dtype, torch.float32)
+    positions = torch.arange(seq, device=frequencies.device, dtype=wide)
+    angles = torch.outer(positions, frequencies.to(wide))
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 

@@ -27,6 +27,7 @@ from trainer.model import linear
 
 logger = logging.getLogger(__name__)
 
+START_CHECKS = "start_checks.json"
 CUDA_TOLERANCE = 1e-4
 
 

@@ -34,6 +34,8 @@ def make_job(
     mixture: StageRecord,
     seed: int,
     out: str,
+    fingerprint: str,
+    continued: str | None = None,
 ) -> TrainJob:
     """Everything `python -m trainer` needs to know.
 
@@ -42,6 +44,7 @@ def make_job(
         model: folder of the model to start from.
         tokenizer: folder of the run's tokenizer; its base lies in `base/` where anything was added.
         languages: source name -> language.
+        continued: the checkpoint to start from, where `mixture` continues an earlier training's.
     """
     base_tokenizer = join(tokenizer, "base") if exists(join(tokenizer, "base")) else tokenizer
     return TrainJob(
@@ -50,6 +53,8 @@ def make_job(
         base_model=base_model,
         mixture=mixture.uri,
         out=out,
+        fingerprint=fingerprint,
+        continued=continued,
         seed=seed,
         num_steps=mixture.counts["samples"] // config.global_batch,
         check_texts=check_texts(load_encoder(base_tokenizer), tokens.uri, languages),

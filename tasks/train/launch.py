@@ -23,18 +23,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from storage.artifact import Outcome, cache_folder, file_entries
-from storage.checkpoints import FOLDER
+from storage.checkpoints import FOLDER, saved_checkpoint, saved_steps
 from storage.processes import POLL_S, Process, alive, family, find, stop
 from storage.uri import is_local, join, local_path, localized, open_atomic, write_bytes
 from tasks.train.logs import CheckpointWatcher, Log, LogTail, MetricsWatcher, Progress, failure
 from trainer.config import TrainConfig, TrainJob
 
+JOB = "job.json"
 GRACE_S = 15.0
 
 
@@ -74,11 +76,11 @@ def launch(
         metrics.look()
         checkpoints.look()
 
-    with localized(job.model) as model, localized(job.base_model) as base_model:
-        here = {"out": str(folder), "model": str(model), "base_model": str(base_model)}
+    with localized(job.model) as model, localized(job.base_model) as base_model, _continued(job, folder) as continued:
+        here = {"out": str(folder), "model": str(model), "base_model": str(base_model), "continued": continued}
         job = job.model_copy(update=here)
-        write_bytes(str(folder / "job.json"), job.model_dump_json(indent=1).encode() + b"\n")
-        _run(["trainer", str(folder / "job.json")], folder, nproc, job.train, look, log, grace_s, timeout_s)
+        write_bytes(str(folder / JOB), job.model_dump_json(indent=1).encode() + b"\n")
+        _run(["trainer", str(folder / JOB)], folder, nproc, job.train, look, log, grace_s, timeout_s)
     look()
     outcome = _outcome(job, folder, nproc)
     if not is_local(out):
@@ -152,6 +154,20 @@ def fence(folder: Path, grace_s: float, log: Log) -> None:
         left = list(dict.fromkeys(member for process in left for member in family(process)))
         log(f"stopping {len(left)} processes of an earlier launch of {folder}, started {earlier['at']}")
         stop(left, grace_s)
+
+
+@contextmanager
+def _continued(job: TrainJob, folder: Path) -> Iterator[str | None]:
+    """A local copy of the checkpoint that the job continues, for as long as the block lasts; None without one.
+
+    Raises:
+        ValueError: there is none, and the job has saved none of its own since; with the steps that there are.
+    """
+    if job.continued is None or saved_steps(str(folder / FOLDER)):  # a training that has gone on needs it no more
+        yield job.continued
+        return
+    with localized(saved_checkpoint(job.continued)) as path:
+        yield str(path)
 
 
 def _run(

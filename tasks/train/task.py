@@ -21,6 +21,7 @@ from tasks.progress import report_progress
 from tasks.stage import StagePlan, StageRecord, execute
 from tasks.task import LivePicture, Turn, stage_task
 from tasks.train.config import TrainStageConfig
+from tasks.train.continued import CONTINUES, continued_checkpoint
 from tasks.train.curve import draw_curve, read_metrics
 from tasks.train.logs import METRICS
 
@@ -42,10 +43,16 @@ def train(
     tokens: StageRecord,
     mixture: StageRecord,
 ) -> StageRecord:
-    """Train from `base` on `mixture`; `base_model` is None where the run made its base itself."""
+    """Train from `base` on `mixture`; `base_model` is None where the run made its base itself.
+
+    Where the mixture continues that of an earlier training, which the plan then records, this one goes on from that
+    training's checkpoint.
+    """
     from storage.artifact import Outcome
     from tasks.train.job import make_job
     from tasks.train.launch import launch, work_folder
+
+    earlier = plan.recorded.get(CONTINUES)
 
     def work(out: str) -> Outcome:
         job = make_job(
@@ -58,6 +65,8 @@ def train(
             mixture=mixture,
             seed=seed,
             out=out,
+            fingerprint=plan.fingerprint,
+            continued=continued_checkpoint(**earlier) if earlier else None,
         )
         return launch(
             job,

@@ -44,7 +44,7 @@ def make_data_stages(run: RunConfig) -> Plan:
     record_run(run, at, None, "run.yaml")
     documents = call(curate, at.curate, run.curate, run.executor)
     corpus = call(deduplicate, at.deduplicate, run.deduplicate, run.refine, run.executor, documents)
-    tokenizer = call(expand, at.expand, run.expand, run.seed, corpus)
+    tokenizer = call(expand, at.expand, run.expand, run.binarize.validation_ratio, run.seed, corpus)
     tokens = call(binarize, at.binarize, run.binarize, run.sources, run.executor, corpus, tokenizer)
     call(mix, at.mix, run.mix, run.weights, run.train, run.seed, tokens)
     return at

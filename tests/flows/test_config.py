@@ -140,6 +140,7 @@ def test_the_deployments_hold_the_run_file_they_name() -> None:
         "corpus",
         "crawls",
         "tokenizer",
+        "tokenizers",
         "dataset",
         "training",
         "evaluation",

@@ -61,7 +61,7 @@ def make_tokens(run: RunConfig) -> Plan:
     at = make_corpus(run)
     documents = call(curate, at.curate, run.curate, run.executor)
     corpus = call(deduplicate, at.deduplicate, run.deduplicate, run.refine, run.executor, documents)
-    tokenizer = call(expand, at.expand, run.expand, run.seed, corpus)
+    tokenizer = call(expand, at.expand, run.expand, run.binarize.validation_ratio, run.seed, corpus)
     call(binarize, at.binarize, run.binarize, run.sources, run.executor, corpus, tokenizer)
     return at
 

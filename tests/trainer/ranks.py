@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -85,6 +85,8 @@ def _rank(
 class FakeSample:
     tokens: np.ndarray
     source: int
+    starts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int32))
+    padding: int = 0
 
 
 @dataclass
@@ -97,11 +99,32 @@ class FakeMixture:
     digest: str = "d" * 64
     sources: list[str] = field(default_factory=lambda: ["corpus", "web-en"])
     languages: list[str] = field(default_factory=lambda: ["ja", "en"])
+    attention: Literal["across", "within"] = "across"
+    first_sample: int = 0
+    continues: str | None = None
+
+    def num_targets(self, first: int, last: int) -> int:
+        return (last - first) * self.seq_len
 
     def __getitem__(self, index: int) -> FakeSample:
         assert 0 <= index < self.num_samples
         tokens = np.random.default_rng(index).integers(0, self.vocab, self.seq_len + 1)
         return FakeSample(tokens.astype(np.int64), int(index % 5 == 0))
+
+
+@dataclass
+class PackedMixture(FakeMixture):
+    """The same tokens as whole documents, one or two a sample, some followed by up to four tokens of padding."""
+
+    attention: Literal["across", "within"] = "within"
+
+    def num_targets(self, first: int, last: int) -> int:
+        return sum(self.seq_len - index % 5 for index in range(first, last))
+
+    def __getitem__(self, index: int) -> FakeSample:
+        sample = super().__getitem__(index)
+        starts = np.array([0, 5] if index % 2 else [0], np.int32)
+        return FakeSample(sample.tokens, sample.source, starts, padding=index % 5)
 
 
 TINY = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tests.trainer.ranks import write_tiny_model
+from trainer.data import document_numbers
 from trainer.hf import load_model
 from trainer.loss import token_losses
 from trainer.model import Llama
@@ -65,6 +67,28 @@ def test_float64_computes_norms_in_float64(tmp_path: Path) -> None:
     exact = load_model(folder, torch.float64)(tokens)
     assert exact.dtype == torch.float64
     assert 0 < (exact - load_model(folder, torch.float32)(tokens)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["tied, grouped-query", "multi-query, llama3 rope"])
+def test_documents_packed_into_a_sequence_are_as_they_are_alone(tmp_path: Path, name: str) -> None:
+    model = load_model(write_tiny_model(tmp_path, **SHAPES[name]), torch.float64)
+    tokens = torch.randint(0, 96, (2, 40), generator=torch.Generator().manual_seed(5))
+    starts = [[0, 7, 8, 25, 40], [0, 31, 40]]
+    numbers = [document_numbers(np.array(begins[:-1]), 40) for begins in starts]
+    packed = model(tokens, torch.from_numpy(np.stack(numbers)))
+    for row, begins in enumerate(starts):
+        for begin, end in itertools.pairwise(begins):
+            alone = model(tokens[row : row + 1, begin:end])[0]
+            assert (packed[row, begin:end] - alone).abs().max() < 1e-12, (row, begin)
+    across = model(tokens)
+    assert (packed - across)[0, :7].abs().max() < 1e-12
+    assert (packed - across)[0, 8:].abs().max() > 1e-3, "the mask does nothing"
+
+
+def test_one_document_a_sequence_is_plain_causal_attention(tmp_path: Path) -> None:
+    model = load_model(write_tiny_model(tmp_path), torch.float64)
+    tokens = torch.randint(0, 96, (2, 24), generator=torch.Generator().manual_seed(6))
+    assert (model(tokens, torch.zeros_like(tokens)) - model(tokens)).abs().max() < 1e-12
 
 
 def test_a_stage_is_cut_out_by_deleting_and_keeps_its_names(tmp_path: Path) -> None:

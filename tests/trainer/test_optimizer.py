@@ -34,7 +34,7 @@ def _zero_steps(mesh: Mesh, folder: Path, config: TrainConfig) -> dict[str, Any]
         for batch in micro_batches(FakeMixture(), consumed, config, mesh.place.dp, mesh.device):
             token_loss = token_losses(model(batch.inputs), batch.targets)
             (token_loss.sum() / config.tokens_per_step).backward()
-            sums.add(token_loss, batch.sources)
+            sums.add(token_loss, batch.targets, batch.sources)
         losses.append(sums.reduce(mesh)[0])
         norms.append(optimizer.reduce_gradients().item())
         optimizer.step(learning_rate(step, config, STEPS))

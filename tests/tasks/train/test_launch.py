@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from storage.mixture import Mixture
-from storage.mixture_plan import MixturePlan, write_plan, write_split
+from storage.mixture_plan import MixturePlan
+from storage.mixture_writer import write_plan, write_split
 from storage.processes import Process, alive, family, find
 from storage.uri import read_bytes
 from tasks.train.launch import fence, launch, measure_step_seconds, work_folder
@@ -38,9 +39,9 @@ def write_mixture(root: Path, num_samples: int = 64) -> str:
     ]
     binarized, out = str(root / "binarize/b"), str(root / "mix/m")
     catalog = write_sources(binarized, sources)
-    settings = {"num_samples": num_samples, "seq_len": 16, "seed": 1}
-    plan, _ = write_split(out, "train", binarized, catalog, [0.8, 0.2], **settings)
-    write_plan(out, MixturePlan(16, 1, {"train": plan}))
+    plan = MixturePlan(16, 1, {})
+    plan.splits["train"], _ = write_split(out, "train", plan, binarized, catalog, [0.8, 0.2], num_samples=num_samples)
+    write_plan(out, plan)
     return out
 
 
