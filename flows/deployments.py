@@ -31,7 +31,7 @@ from flows.worker import CHECKOUT, POOL, environment
 QUEUES = {"training": 1, "evaluation": 1}
 DEPLOY_TIMEOUT_S = 180
 # Our flows: another's may send its heartbeats less often, and would be taken for dead.
-FLOWS = ("pipeline", "evaluation", "sweep", "crawls")
+FLOWS = ("pipeline", "evaluation", "sweep", "crawls", "tokenizer comparison")
 AT_WORK = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}
 HEARTBEAT_EVENT = "prefect.flow-run.heartbeat"
 MISSED_HEARTBEATS = 3

@@ -1,9 +1,10 @@
 """The mixture as it was consumed: what training had read of each source at its last step.
 
-In: the order of samples that mix stored, and how many samples train says it consumed. Out: JSON-like facts per source.
-A plan can promise more than a run reads (it was stopped, or its steps do not use the whole order up), and a document
-counts as read when any of its tokens were in a consumed sample. The order is read in chunks of its memory map; one byte
-a document is held.
+In: the order of samples that mix stored, its ledger, and how many samples train says it consumed. Out: JSON-like facts
+per source, and the phases of a run whose mixture changed. A plan can promise more than a run reads (it was stopped, or
+its steps do not use the whole order up), and a document counts as read when any of its tokens were in a consumed sample
+or, where an earlier training was continued, targets of that. The order is read in chunks of its memory map; one byte a
+document is held.
 
     consumed(made)["sources"][0]["tokens"], consumed(made)["sources"][0]["documents_read"]
 """
@@ -11,12 +12,15 @@ a document is held.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from storage.mixture_plan import PLAN, array_path, read_plan
+from storage.consumption import LEDGER, read_ledger, read_phases, split_at_documents
+from storage.mixture_plan import PLAN, MixturePlan, array_path, read_plan, resolve_uri
+from storage.stored_order import StoredOrder
+from storage.tokens import TokenFile
 from storage.uri import join, localized
 from tasks.report.artifacts import RunArtifacts
 
@@ -24,57 +28,72 @@ SPLIT = "train"
 _CHUNK = 1 << 18
 
 
-@dataclass(frozen=True)
-class _Order:
-    """A source's order (`storage.sample_order.SourceOrder`) and which of its documents were read so far."""
+@dataclass
+class _Progress:
+    """One source: its order, which of its documents were read so far, and how many targets."""
 
-    documents: np.ndarray
-    samples: np.ndarray
-    shuffle: np.ndarray
+    order: StoredOrder
     read: np.ndarray
+    targets: int = 0
 
-    def mark(self, positions: np.ndarray) -> None:
-        """Note the documents that the samples at these positions of the source read."""
-        numbers = self.shuffle[positions]
-        first, last = self.samples[numbers, 0], self.samples[numbers + 1, 0]
-        lengths = last - first + 1
-        ends = np.cumsum(lengths)
-        within = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
-        self.read[self.documents[np.repeat(first, lengths) + within]] = True
+    def consume(self, positions: np.ndarray, seq_len: int) -> None:
+        """Note what the samples at these positions of the source read."""
+        stretches = self.order.shuffle[positions]
+        first, end = self.order.places(stretches)
+        lengths = end - first
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        self.read[self.order.rows[np.repeat(first, lengths) + within]] = True
+        if self.order.targets is None:
+            self.targets += len(stretches) * seq_len
+        else:
+            self.targets += int(self.order.targets[stretches].sum(dtype=np.int64))
 
 
 def consumed(made: RunArtifacts) -> dict[str, Any]:
-    """Samples consumed of all planned; per source weight asked, share read, tokens, epochs and documents read."""
+    """Samples consumed of all planned; per source weight asked, share read, tokens, epochs and documents read.
+
+    Samples, epochs and documents count from the run's beginning, also where its mixture changed; tokens and shares are
+    those of the last mixture, and of `phases` each has its own.
+    """
     samples = made.count("train", "samples")
     if samples is None or not made.paths("mix", PLAN):
-        return {"samples": None, "of_samples": None, "tokens": None, "sources": []}
-    plan = read_plan(made.uris["mix"])
+        return {"samples": None, "of_samples": None, "tokens": None, "sources": [], "phases": []}
+    mixture = made.uris["mix"]
+    plan = read_plan(mixture)
     split = plan.splits[SPLIT]
     samples = min(samples, split.num_samples)
-    counts, documents = _read(made.uris["mix"], samples, {source.name: source.documents for source in split.sources})
-    total = samples * plan.seq_len
+    progress = _progress(mixture, plan, samples)
+    total = sum(source.targets for source in progress)
     return {
         "samples": samples,
         "of_samples": split.num_samples,
         "tokens": total,
+        "phases": _phases(made, mixture),
         "sources": [
             {
                 "name": source.name,
                 "language": source.language,
                 "weight": source.weight,
-                "tokens": (tokens := int(count) * plan.seq_len),
-                "share": tokens / total if total else None,
-                "epochs": tokens / source.num_tokens if source.num_tokens else None,
-                "documents_read": read,
+                "tokens": read.targets,
+                "share": read.targets / total if total else None,
+                "epochs": (source.consumed + read.targets) / source.num_tokens if source.num_tokens else None,
+                "documents_read": int(read.read.sum()),
                 "documents": source.documents,
             }
-            for source, count, read in zip(split.sources, counts, documents, strict=True)
+            for source, read in zip(split.sources, progress, strict=True)
         ],
     }
 
 
-def _read(mixture: str, num_samples: int, documents: dict[str, int]) -> tuple[np.ndarray, list[int]]:
-    """Samples, and documents touched, of each source among the first `num_samples` of the order."""
+def _phases(made: RunArtifacts, mixture: str) -> list[dict[str, Any]]:
+    """The phases of a run whose mixture changed; none of one that has a single mixture."""
+    phases = read_phases(mixture) if made.paths("mix", LEDGER) else []
+    return [asdict(phase) for phase in phases] if len(phases) > 1 else []
+
+
+def _progress(mixture: str, plan: MixturePlan, num_samples: int) -> list[_Progress]:
+    """What was read of each source up to sample `num_samples` of the run."""
+    split = plan.splits[SPLIT]
     with ExitStack() as stack:
 
         def array(name: str) -> np.ndarray:
@@ -82,15 +101,25 @@ def _read(mixture: str, num_samples: int, documents: dict[str, int]) -> tuple[np
             return np.load(path, mmap_mode="r", allow_pickle=False)
 
         chosen, positions = array("source"), array("sample")
-        orders = [
-            _Order(array(f"{name}.documents"), array(f"{name}.samples"), array(f"{name}.shuffle"), np.zeros(held, bool))
-            for name, held in documents.items()
+        progress = [
+            _Progress(StoredOrder.load(array, source, plan.packing), np.zeros(source.documents, bool))
+            for source in split.sources
         ]
-        counts = np.zeros(len(orders), np.int64)
-        for start in range(0, num_samples, _CHUNK):
-            here = slice(start, min(start + _CHUNK, num_samples))
-            for source, order in enumerate(orders):
-                taken = positions[here][chosen[here] == source]
-                counts[source] += len(taken)
-                order.mark(taken)
-        return counts, [int(order.read.sum()) for order in orders]
+        if split.continues is not None:
+            _mark_earlier(mixture, plan, progress)
+        for start in range(0, num_samples - split.first_sample, _CHUNK):
+            here = slice(start, min(start + _CHUNK, num_samples - split.first_sample))
+            for number, source in enumerate(progress):
+                source.consume(positions[here][chosen[here] == number], plan.seq_len)
+        return progress
+
+
+def _mark_earlier(mixture: str, plan: MixturePlan, progress: list[_Progress]) -> None:
+    """Mark the documents that were read before the mixture began."""
+    earlier = {source.name: source.history.ranges for source in read_ledger(mixture).sources}
+    for planned, source in zip(plan.splits[SPLIT].sources, progress, strict=True):
+        if planned.consumed_sha256 is not None:
+            ranges = earlier[planned.name]
+            with TokenFile.open(resolve_uri(mixture, planned.tokens)) as tokens:
+                pieces = split_at_documents(ranges[:, 0], ranges[:, 1], tokens.document_starts)
+            source.read[pieces[:, 0]] = True

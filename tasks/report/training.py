@@ -26,6 +26,7 @@ _SETTINGS = (
 )  # fmt: skip
 # What binarize says of a source besides its splits.
 _HELD = ("language", "read", "empty", "duplicate", "held_out_elsewhere", "taken_down")
+_SPLIT = ("num_samples", "first_sample", "digest", "max_deviation_samples", "padding")
 # Columns of metrics.jsonl that are drawn over the steps beside the losses.
 MEASURES = ("lr", "tokens_per_second", "memory_gib", "grad_norm")
 
@@ -33,7 +34,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def mixture(made: RunArtifacts) -> dict[str, Any]:
-    """Asked and achieved shares, tokens and epochs per source, and what the token files hold."""
+    """Asked and achieved shares, tokens and epochs per source, how documents are packed, what the token files hold."""
     splits = made.detail("mix", "splits") or {}
     held = {source.get("name"): source for source in made.detail("binarize", "sources") or []}
     sources = []
@@ -48,8 +49,11 @@ def mixture(made: RunArtifacts) -> dict[str, Any]:
         "samples": made.count("mix", "samples"),
         "validation_tokens": made.count("mix", "validation_tokens"),
         "seq_len": made.detail("mix", "seq_len"),
+        "attention": made.detail("mix", "attention"),
+        "packing": made.detail("mix", "packing"),
+        "packings": _packings(made),
         "splits": [
-            {"name": name, **{key: split.get(key) for key in ("num_samples", "digest", "max_deviation_samples")},
+            {"name": name, **{key: split.get(key) for key in _SPLIT},
              "sources": [_planned(source) for source in split.get("sources") or []]}
             for name, split in splits.items()
         ],
@@ -59,10 +63,21 @@ def mixture(made: RunArtifacts) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _packings(made: RunArtifacts) -> list[dict[str, Any]]:
+    """What either way of packing does to the documents of each source."""
+    packings = made.detail("mix", "packings") or {}
+    rows: dict[str, dict[str, Any]] = {}
+    for packing, of in packings.items():
+        for name, facts in of.items():
+            row = rows.setdefault(name, {"name": name})
+            row |= {f"{packing}_{what}": value for what, value in facts.items()}
+    return list(rows.values())
+
+
 def _planned(source: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: source.get(key)
-        for key in ("name", "language", "weight", "achieved", "tokens", "available_tokens", "epochs")
+        for key in ("name", "language", "weight", "achieved", "tokens", "available_tokens", "epochs", "padding")
     }
 
 

@@ -1,9 +1,11 @@
 """The report's tokenizer section: sizes, fertility, new pieces, and sentences cut by both tokenizers.
 
-In: the artifact of expand (counts, details, and the two tokenizer folders it holds) and the held-out documents of
-binarize. Out: JSON-like facts. The sentences are the first ones of held-out documents, in the order of their ids; a run
-without held-out documents shows sentences of ours. A sentence is cut into runs: the fewest tokens that together are
-whole characters, so that a character which the base spells in three byte tokens shows as one run of three.
+In: the artifact of expand (counts, details, and the two tokenizer folders it holds), the held-out documents of binarize
+and the model's shape from initialize. Out: JSON-like facts. What training computes for a text is `model_causal` of
+`trainer.flops`: for fewer tokens, each with a larger output layer. The sentences are the first ones of held-out
+documents, in the order of their ids; a run without held-out documents shows sentences of ours. A sentence is cut into
+runs: the fewest tokens that together are whole characters, so that a character which the base spells in three byte
+tokens shows as one run of three.
 
     facts = tokenizer(made)
     facts["sentences"][0]["base"]["runs"]  # [{"text": "雲", "tokens": 3, "new": False}, ...]
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -22,6 +25,8 @@ from storage.uri import join
 from tasks.report.artifacts import RunArtifacts
 from tokenizer.characters import has_japanese
 from tokenizer.encoder import POLICY, Encoder, load_encoder
+from trainer.flops import flops_per_step
+from trainer.llama_config import llama_config
 
 SENTENCES = (
     "春になると、雲雀が麦畑の上で高く鳴いている。",
@@ -65,10 +70,15 @@ def tokenizer(made: RunArtifacts) -> dict[str, Any]:
         "kind": made.detail("expand", "kind"),
         "new_rows": made.count("initialize", "new_rows"),
         "new_rows_from": made.detail("initialize", "new_rows"),
+        "new_output_rows_from": made.detail("initialize", "new_output_rows"),
+        "output_shift": made.detail("initialize", "output_shift"),
+        "shift": made.detail("initialize", "shift"),
+        "calibration": made.detail("initialize", "calibration"),
+        "words": made.detail("expand", "words"),
         "fertility": rows,
         "most_useful": (made.detail("expand", "most_useful_pieces") or [])[:_MANY],
         "longest": (made.detail("expand", "longest_pieces") or [])[:_MANY],
-        "held_out": _held_out_fertility(encoders, texts) if encoders else [],
+        "held_out": _held_out_fertility(made, encoders, texts) if encoders else [],
         "sentences": sentences(encoders, chosen or SENTENCES, counts.get("base_vocab")) if encoders else [],
         "sentences_held_out": bool(chosen),
     }
@@ -121,24 +131,41 @@ def _first_sentences(texts: Sequence[str], language: str) -> list[str]:
     return list(islice(dict.fromkeys(found), NUM_SENTENCES.get(language, 1)))
 
 
-def _held_out_fertility(encoders: Mapping[str, Encoder], texts: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """Tokens per character of each language, over the beginning of its held-out documents."""
+def _held_out_fertility(
+    made: RunArtifacts, encoders: Mapping[str, Encoder], texts: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Tokens per character and bytes per token of each language, over the beginning of its held-out documents."""
     rows = []
+    dearer = _flops_of_a_token(made, encoders)
     for language, all_of_it in texts.items():
         chosen = _up_to(all_of_it, HELD_OUT_CHARACTERS)
-        characters = sum(map(len, chosen))
-        tokens = {
-            name: sum(map(len, encoder.encode_batch(chosen))) / characters if characters else None
-            for name, encoder in encoders.items()
-        }
+        characters, size = sum(map(len, chosen)), sum(len(text.encode()) for text in chosen)
+        tokens = {name: sum(map(len, encoder.encode_batch(chosen))) for name, encoder in encoders.items()}
+        fewer = tokens["expanded"] / tokens["base"] if tokens["base"] else None
         rows.append({
             "language": language,
             "documents": len(chosen),
             "characters": characters,
-            **tokens,
-            "change": tokens["expanded"] / tokens["base"] - 1 if tokens["base"] and tokens["expanded"] else None,
+            **{name: found / characters if characters else None for name, found in tokens.items()},
+            "bytes_per_token": {name: size / found if found else None for name, found in tokens.items()},
+            "change": fewer - 1 if fewer else None,
+            "flops_change": fewer * dearer - 1 if fewer and dearer else None,
         })  # fmt: skip
     return rows
+
+
+def _flops_of_a_token(made: RunArtifacts, encoders: Mapping[str, Encoder]) -> float | None:
+    """Operations of training on a token of the expanded tokenizer over those of the base's; None without a model."""
+    fields, train = made.json("initialize", "model/config.json"), made.manifests.get("train")
+    seq_len = train.literals.get("seq_len") if train else None
+    if fields is None or seq_len is None:
+        return None
+    shape = llama_config(fields)
+    base, expanded = (
+        flops_per_step("model_causal", replace(shape, vocab_size=encoders[name].vocab_size), seq_len, 1)
+        for name in ("base", "expanded")
+    )
+    return expanded / base
 
 
 def _up_to(texts: Sequence[str], characters: int) -> list[str]:

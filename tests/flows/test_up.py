@@ -295,9 +295,10 @@ def test_runs_of_every_flow_of_ours_can_be_found_dead() -> None:
     import flows.evaluation
     import flows.pipeline
     import flows.sweep
+    from flows.tokenizer_comparison.flow import tokenizer_comparison
 
     deployed = (flows.pipeline.pipeline, flows.evaluation.evaluation, flows.sweep.sweep_variants, flows.crawls.crawls)
-    assert set(FLOWS) == {flow.name for flow in deployed}
+    assert set(FLOWS) == {flow.name for flow in (*deployed, tokenizer_comparison)}
 
 
 def test_a_port_of_another_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import pyarrow as pa
 from storage.artifact import FileEntry
 from storage.documents import document_id, document_schema, write_documents, write_parquet
 from storage.ledger import LedgerRow, Rule, compact_path, full_path, write_compact, write_full
-from storage.mixture_plan import PLAN, MixturePlan, write_plan, write_split
+from storage.mixture_plan import PLAN, MixturePlan
+from storage.mixture_writer import write_plan, write_split
 from storage.token_catalog import document_rows_path
 from tests.storage.token_sources import Source, write_sources
 
@@ -107,10 +108,11 @@ def write_mixture(artifact: str, tokens: str, num_samples: int = 1_920, num_docu
     """Mix's: a real order over token files that are written below `tokens`, in samples of 8 tokens."""
     documents = [list(range(n % 7 + 9)) for n in range(num_documents)]
     sources = write_sources(tokens, [Source("corpus", "ja", documents), Source("web-en", "en", documents)])
-    split, files = write_split(
-        artifact, "train", tokens, sources, [0.9, 0.1], num_samples=num_samples, seq_len=8, seed=1
+    plan = MixturePlan(8, 1, {})
+    plan.splits["train"], files = write_split(
+        artifact, "train", plan, tokens, sources, [0.9, 0.1], num_samples=num_samples
     )
-    entry = write_plan(artifact, MixturePlan(8, 1, {"train": split}))
+    entry = write_plan(artifact, plan)
     assert entry.path == PLAN
     return [*files, entry]
 

@@ -11,6 +11,10 @@ from storage.mixture import Mixture
 from tasks.report import consumption
 from tasks.report.artifacts import RunArtifacts
 from tasks.report.consumption import consumed
+from tasks.report.page import render_page
+from tasks.report.training import mixture as planned_mixture
+from tests.storage.test_mixture import SOURCES
+from tests.tasks.mix.trainings import Run
 from tests.tasks.report.made_up_files import write_mixture
 from tests.tasks.report.made_up_run import seal_stage, uri_of
 
@@ -57,3 +61,33 @@ def test_without_training_nothing_was_consumed(tmp_path: Path) -> None:
     untrained = RunArtifacts.read({"mix": made.uris["mix"]})
     assert consumed(untrained)["sources"] == []
     assert consumed(RunArtifacts.read({"train": made.uris["train"]}))["samples"] is None
+
+
+def test_a_packed_mixture_that_continues_another_is_counted_from_the_beginning(tmp_path: Path) -> None:
+    run = Run(tmp_path, SOURCES)
+    run.mix({"corpus": 0.9, "web-en": 0.1}, samples=60)
+    run.mix({"corpus": 0.5, "web-en": 0.5}, samples=80, step=30, packing="best_fit", attention="within")
+    uris = {
+        "mix": run.mixtures[1],
+        "train": seal_stage(tmp_path, "train", Outcome(counts={"samples": 50})),
+    }
+    made = RunArtifacts.read(uris)
+    facts = consumed(made)
+    rows: dict[str, set[int]] = {"corpus": set(), "web-en": set()}
+    for number, last in enumerate((30, 50)):
+        with Mixture.open(run.mixtures[number]) as mixture:
+            for i in range(mixture.first_sample, last):
+                trace = mixture.trace(i)
+                # Of what was read before, targets count: the first token of a sample is none.
+                spans = [span for n, span in enumerate(trace.spans) if number or n or span.length > 1]
+                rows[mixture.sources[trace.source]] |= {span.row for span in spans}
+            targets = mixture.num_targets(mixture.first_sample, last)
+    assert facts["tokens"] == targets
+    assert {source["name"]: source["documents_read"] for source in facts["sources"]} == {
+        name: len(read) for name, read in rows.items()
+    }
+    assert [(phase["first_sample"], phase["end_sample"]) for phase in facts["phases"]] == [(0, 30), (30, 80)]
+    page = render_page("sections/mixture.html", {"consumed": facts, "mixture": planned_mixture(made)})
+    assert "The mixture changed on the way" in page
+    assert "from sample 30 on" in page
+    assert "Documents are packed best-fit; attention stays within each" in page

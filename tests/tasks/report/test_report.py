@@ -110,6 +110,8 @@ def test_figures_are_those_of_the_manifests(page: Page) -> None:
         "the largest has 22 documents",
         "120 optimizer steps, 983,040 tokens in 8 min 03 s",
         "all 49,152 old rows. 1,000 rows were new",
+        "shifted by −1.88 nats in the mean (−4.50 to 0.25; output_shift: frequency ), measured with the base model on "
+        "4,099 tokens of 17 documents",
         "With the new logits masked, the loss was the base model's, to the bit.",
         "transformers' logits differ from the trainer's by at most 0 on a probe",
         "hibari run runs/runs/made-up.yaml --only train --force train",
@@ -153,7 +155,7 @@ def test_golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this fails, the page changed: raise the report's algorithm version, and put the new digest here."""
     monkeypatch.chdir(tmp_path)  # places are on the page
     outcome = build_report(make_run(Path("runs"), num_steps=40), RUN, LICENCES, out="report")
-    assert (ALGORITHMS["report"][0], content_digest(outcome.files)[:16]) == ("4", "d0cc4d7f0b9095fd")
+    assert (ALGORITHMS["report"][0], content_digest(outcome.files)[:16]) == ("5", "583219095e447f31")
 
 
 def test_text_out_of_data_is_escaped(tmp_path: Path) -> None:

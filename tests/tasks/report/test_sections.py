@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from storage.artifact import Outcome
+from storage.artifact import FileEntry, Outcome, new_file
 from tasks.report.artifacts import RunArtifacts
 from tasks.report.provenance import inputs, machines, stages, versions
 from tasks.report.scores import scores
 from tasks.report.training import MAX_POINTS, learning_curve, mixture, training
 from tasks.report.vocabulary import SENTENCES, cut_sentence, first_sentence, tokenizer
 from tests.tasks.report.made_up_files import ENGLISH_TEXTS, TEXTS
-from tests.tasks.report.made_up_run import ENVIRONMENT, LICENCES, RUN, make_run, seal_stage, write_rows
+from tests.tasks.report.made_up_run import ENVIRONMENT, LICENCES, RUN, make_run, seal_stage, uri_of, write_rows
 from tokenizer.encoder import DocumentPolicy, Encoder
 
 
@@ -78,6 +79,31 @@ def test_fertility_is_measured_on_held_out_documents_too(made: RunArtifacts) -> 
     assert 0.3 < japanese["expanded"] < japanese["base"] < 3.1  # a byte-level base spends up to three a character
     assert japanese["change"] == pytest.approx(japanese["expanded"] / japanese["base"] - 1)
     assert english["change"] == 0
+
+
+def test_bytes_per_token_and_what_training_saves(made: RunArtifacts, tmp_path: Path) -> None:
+    """Hidden 8, one layer: by hand 8x8 twice, 2 x 8x4, 3 x 8x16 and causal attention over 16 tokens, then 8 a piece."""
+    japanese, english = tokenizer(made)["held_out"]
+    assert (japanese["flops_change"], english["flops_change"]) == (None, None), "no model, no operations"
+    for row in (japanese, english):
+        for which in ("base", "expanded"):
+            size = row["bytes_per_token"][which] * row[which] * row["characters"]
+            expected = sum(len(text.encode()) for text in TEXTS) if row is japanese else row["characters"]
+            assert size == pytest.approx(expected)
+    config = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config |= {"num_key_value_heads": 2, "vocab_size": 1}
+    with new_file(uri_of(tmp_path, "initialize"), "model/config.json") as file:
+        file.write(json.dumps(config).encode())
+    entry = FileEntry.of("model/config.json", file)
+    initialize = seal_stage(tmp_path, "initialize", Outcome([entry]))
+    train = seal_stage(tmp_path, "train", Outcome(), literals={"seq_len": 16})
+    with_model = RunArtifacts.read(dict(made.uris) | {"initialize": initialize, "train": train})
+    facts = tokenizer(with_model)
+    layer = 2 * 8 * 8 + 2 * 8 * 4 + 3 * 8 * 16 + 8 * 16
+    dearer = (layer + 8 * facts["vocab"]) / (layer + 8 * facts["base_vocab"])
+    japanese, english = facts["held_out"]
+    assert japanese["flops_change"] == pytest.approx((1 + japanese["change"]) * dearer - 1)
+    assert english["flops_change"] == pytest.approx(dearer - 1), "as many tokens, each dearer"
 
 
 def test_without_held_out_documents_sentences_of_ours_are_cut(made: RunArtifacts) -> None:
