@@ -8,20 +8,15 @@ Exit codes: 0 done, 1 failed, 2 bad usage or config.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
+from flows.cli_groups import classifier_app, language_app, mix_app, tokenizer_app
+from flows.cli_support import Root, RunFile, Set, bad_usage, console, errors, load, named, reporting
 from tasks.stage import STAGES
-
-if TYPE_CHECKING:
-    from flows.config import RunConfig
 
 app = typer.Typer(
     help="From Common Crawl to an evaluated Japanese-strong Llama, one pipeline.",
@@ -29,14 +24,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
-errors = Console(stderr=True)
+app.add_typer(language_app, name="language")
+app.add_typer(tokenizer_app, name="tokenizer")
+app.add_typer(mix_app, name="mix")
+app.add_typer(classifier_app, name="classifier")
 
 STAGE_HELP = "one of " + ", ".join(STAGES)
 STEP_HELP = "export and evaluate the checkpoint saved at this step, not the last; also while training runs"
-RunFile = Annotated[Path, typer.Argument(help="the run file (YAML)", show_default=False)]
-Set = Annotated[list[str] | None, typer.Option("--set", help="override a field: train.lr=3e-4 (repeatable)")]
-Root = Annotated[str | None, typer.Option("--root", help="where artifacts lie: a folder or s3://bucket/prefix")]
 
 
 @app.command()
@@ -53,19 +47,19 @@ def run(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="fail where another run is making the same")] = False,
 ) -> None:
     """Run the pipeline, or some of its stages; what is complete is not done again."""
-    from flows.plan import Selection
     from flows.runner import run_pipeline, show_plan
+    from flows.selection import Selection
 
     try:
         selection = Selection(from_, until, tuple(only or ()), tuple(force or ()), step, wait=not no_wait)
     except ValueError as error:
-        _bad_usage([str(error)])
-    loaded = _load(run_file, set_, root)
-    with _reporting():
+        bad_usage([str(error)])
+    loaded = load(run_file, set_, root)
+    with reporting():
         if dry_run:
-            show_plan(loaded, selection, _named(run_file, set_), console)
+            show_plan(loaded, selection, named(run_file, set_), console)
         else:
-            run_pipeline(loaded, selection, _named(run_file, set_), console)
+            run_pipeline(loaded, selection, named(run_file, set_), console)
 
 
 @app.command()
@@ -76,8 +70,8 @@ def status(run_file: RunFile, set_: Set = None, root: Root = None, verify: bool 
     from flows.status import run_status, status_table
     from storage.artifact import verify as rehash
 
-    loaded = _load(run_file, set_, root)
-    with _reporting():
+    loaded = load(run_file, set_, root)
+    with reporting():
         statuses = run_status(make_plan(loaded, run_file=str(run_file)))
     console.print(status_table(statuses, f"{loaded.label} in {loaded.root}"))
     if found_up := running_up():
@@ -101,10 +95,10 @@ def evaluate(
     """Score the checkpoints that training has saved, and show how the scores move over the steps."""
     from flows.runner import run_evaluation
 
-    loaded = _load(run_file, set_, root)
+    loaded = load(run_file, set_, root)
     if step is not None and not 1 <= step <= loaded.num_steps:
-        _bad_usage([f"--step {step}: expected one of the run's steps, 1 to {loaded.num_steps}"])
-    with _reporting():
+        bad_usage([f"--step {step}: expected one of the run's steps, 1 to {loaded.num_steps}"])
+    with reporting():
         run_evaluation(loaded, step, str(run_file), console)
 
 
@@ -123,8 +117,8 @@ def sweep(
     try:
         loaded = load_sweep(sweep_file, set_ or (), root)
     except ConfigError as error:
-        _bad_usage(error.problems)
-    with _reporting():
+        bad_usage(error.problems)
+    with reporting():
         (show_sweep if dry_run else run_sweep)(loaded, console)
 
 
@@ -142,8 +136,8 @@ def crawls(
     """Find the crawls that Common Crawl has published since, and add them to the run's corpus."""
     from flows.new_crawls import follow_crawls
 
-    loaded = _load(run_file, set_, root)
-    with _reporting():
+    loaded = load(run_file, set_, root)
+    with reporting():
         follow_crawls(loaded, since, console, dry_run=dry_run, at_once=at_once)
 
 
@@ -156,7 +150,7 @@ def prune(
     """List what no run refers to any more, and remove it where asked."""
     from flows.prune import prune as prune_root
 
-    with _reporting():
+    with reporting():
         if not prune_root(root, forget or [], console, delete=delete):
             raise typer.Exit(1)
 
@@ -174,9 +168,9 @@ def takedown(
     from flows.runner import progress_shown
     from flows.takedown import take_down
 
-    loaded = _load(run_file, set_, root)
-    with _reporting(), progress_shown():
-        take_down(takedown_list, loaded, _named(run_file, set_), reason, console, dry_run=dry_run)
+    loaded = load(run_file, set_, root)
+    with reporting(), progress_shown():
+        take_down(takedown_list, loaded, named(run_file, set_), reason, console, dry_run=dry_run)
 
 
 @app.command()
@@ -191,8 +185,8 @@ def hosts(
     """List the hosts whose pages use NG words, so that the next run can leave them out."""
     from flows.hosts import write_ng_hosts
 
-    loaded = _load(run_file, set_, root)
-    with _reporting():
+    loaded = load(run_file, set_, root)
+    with reporting():
         found = write_ng_hosts(loaded, out, min_share, min_pages)
     console.print(f"{len(found):,} hosts in {out}; name it in refine.hosts.files beside builtin", highlight=False)
 
@@ -217,132 +211,14 @@ def inspect(
     from flows.inspection.command import Question, inspect_run
     from flows.runner import progress_shown
 
-    loaded = _load(run_file, set_, root)
+    loaded = load(run_file, set_, root)
     draw_seed = loaded.seed if seed is None else seed
     try:
         question = Question(rule, kept, id_, url, tuple(what_if or ()), num, draw_seed, scan)
     except ConfigError as error:
-        _bad_usage(error.problems)
-    with _reporting(), progress_shown():
-        inspect_run(loaded, _named(run_file, set_), question, console, html)
-
-
-language_app = typer.Typer(help="The language decision.", no_args_is_help=True)
-app.add_typer(language_app, name="language")
-
-
-@language_app.command("train")
-def train_language(
-    japanese: Annotated[list[str], typer.Option("--japanese", help="Japanese texts: file or glob (repeatable)")],
-    other: Annotated[list[str], typer.Option("--other", help="texts in other languages, and code (repeatable)")],
-    out: Annotated[Path, typer.Option("--out", help="where the model goes", dir_okay=False)],
-    max_characters: Annotated[
-        int, typer.Option("--max-characters", help="of either side, in equal parts from its files", min=1000)
-    ] = 8_000_000,
-    num_ngrams: Annotated[int, typer.Option("--num-ngrams", help="of the model", min=100, max=1_000_000)] = 40_000,
-) -> None:
-    """Train the model that tells Japanese from other languages (JSON lines or Parquet with `text`, or .txt)."""
-    from flows.language_training import run_training
-
-    with _reporting():
-        run_training(japanese, other, out, console, max_characters=max_characters, num_ngrams=num_ngrams)
-
-
-tokenizer_app = typer.Typer(help="The tokenizer.", no_args_is_help=True)
-app.add_typer(tokenizer_app, name="tokenizer")
-
-
-@tokenizer_app.command("compare")
-def compare_tokenizers(
-    run_file: Annotated[Path | None, typer.Argument(help="the run whose vocabularies are compared (YAML)")] = None,
-    candidates: Annotated[
-        list[str] | None, typer.Option("--candidates", help="subwords, or none (repeatable) [16000, 32000, none]")
-    ] = None,
-    tokenizer: Annotated[list[str] | None, typer.Option("--tokenizer", help="NAME=PATH (repeatable)")] = None,
-    texts: Annotated[
-        list[str] | None, typer.Option("--texts", help="LANGUAGE=FILES: texts beside those held out (repeatable)")
-    ] = None,
-    code: Annotated[
-        list[str] | None, typer.Option("--code", help="source code (repeatable); else Python's standard library")
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option("--model", help="a preset or config.json (repeatable) [Llama 2 7B, 13B, 70B]")
-    ] = None,
-    characters: Annotated[int | None, typer.Option("--characters", help="of each text at most", min=1)] = None,
-    context: Annotated[int | None, typer.Option("--context", help="tokens, where no run says", min=1)] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="write the page here too", dir_okay=False)] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="write the figures here too", dir_okay=False)] = None,
-    set_: Set = None,
-    root: Root = None,
-) -> None:
-    """Compare tokenizers on held-out text: fertility, vocabulary use, and the operations that models save."""
-    from flows.config import ConfigError
-    from flows.tokenizer_comparison.config import parse_compared
-    from flows.tokenizer_comparison.runner import run_comparison
-
-    try:
-        compared = parse_compared(
-            candidates, tokenizer or [], texts or [], code or [], model or [], characters, context
-        )
-    except ConfigError as error:
-        _bad_usage(error.problems)
-    if run_file is None and (set_ or root or candidates):
-        _bad_usage(["--set, --root and --candidates change a run file: name one"])
-    loaded = _load(run_file, set_, root) if run_file else None
-    with _reporting():
-        run_comparison(loaded, compared, str(run_file or ""), console, html=html, json=json)
-
-
-mix_app = typer.Typer(help="The mixture.", no_args_is_help=True)
-app.add_typer(mix_app, name="mix")
-
-
-@mix_app.command("show")
-def show_mixture(
-    run_file: RunFile,
-    step: Annotated[int, typer.Option("--step", help="an optimizer step, from 1; of validation, a batch")],
-    last: Annotated[int | None, typer.Option("--last", help="and all steps up to this one")] = None,
-    split: Annotated[Literal["train", "validation"], typer.Option("--split", help="train or validation")] = "train",
-    source: Annotated[str | None, typer.Option("--source", help="only samples of this source")] = None,
-    text: Annotated[bool, typer.Option("--text", help="decode the beginning of what is read")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON, a list of samples")] = False,
-    set_: Set = None,
-    root: Root = None,
-) -> None:
-    """Show which documents a training step reads: URLs, and which tokens of each."""
-    from flows.mix_show import Steps, show_steps
-
-    loaded = _load(run_file, set_, root)
-    with _reporting():
-        asked = Steps(step, step if last is None else last, split, source, text)
-        show_steps(loaded, _named(run_file, set_), asked, console, as_json=as_json)
-
-
-classifier_app = typer.Typer(help="The quality classifier.", no_args_is_help=True)
-app.add_typer(classifier_app, name="classifier")
-
-
-@classifier_app.command("train")
-def train_classifier(
-    out: Annotated[str, typer.Option("--out", help="where the model goes; what is known of it goes to OUT.json")],
-    positive: Annotated[list[str] | None, typer.Option("--positive", help="good texts (repeatable)")] = None,
-    negative: Annotated[list[str] | None, typer.Option("--negative", help="bad texts (repeatable)")] = None,
-    graded: Annotated[
-        list[str] | None, typer.Option("--class", help="K=FILE: texts of grade K, 0 the worst (repeatable)")
-    ] = None,
-    held_out: Annotated[float, typer.Option("--held-out", help="share kept for the figures", min=0.01, max=0.9)] = 0.1,
-    quantize: Annotated[bool, typer.Option("--quantize", help="a model an eighth of the size")] = False,
-    seed: Annotated[int, typer.Option("--seed", help="of the model's first weights", min=0)] = 1234,
-) -> None:
-    """Train the quality classifier on texts called good and bad, or graded (JSON lines or Parquet with `text`)."""
-    from flows.classifiers import class_files, run_training
-
-    try:
-        files = class_files(positive or [], negative or [], graded or [])
-    except ValueError as error:
-        _bad_usage([str(error)])
-    with _reporting():
-        run_training(files, out, console, held_out=held_out, quantize=quantize, seed=seed)
+        bad_usage(error.problems)
+    with reporting(), progress_shown():
+        inspect_run(loaded, named(run_file, set_), question, console, html)
 
 
 @app.command()
@@ -360,10 +236,10 @@ def up(
     from flows.up import run_up
 
     if run_file is None and (set_ or root):
-        _bad_usage(["--set and --root change a run file: name one"])
-    loaded = _load(run_file, set_, root) if run_file else None
-    with _reporting():
-        run_up(Wanted(loaded, _named(run_file, set_) if run_file else "", schedules), port, console)
+        bad_usage(["--set and --root change a run file: name one"])
+    loaded = load(run_file, set_, root) if run_file else None
+    with reporting():
+        run_up(Wanted(loaded, named(run_file, set_) if run_file else "", schedules), port, console)
 
 
 @app.command()
@@ -391,54 +267,8 @@ def demo(
     """Take Debian's Japanese documentation and a real 135M model through the whole pipeline, on two CPU cores."""
     from flows.demo import run_demo
 
-    with _reporting():
+    with reporting():
         run_demo(folder, warcs=warc or [], minutes=minutes, overrides=set_ or [], console=console)
-
-
-def _named(run_file: Path, set_: list[str] | None) -> str:
-    """The run as the user named it, for the commands that rerun its stages."""
-    return shlex.join([str(run_file), *(part for override in set_ or () for part in ("--set", override))])
-
-
-def _load(run_file: Path, set_: list[str] | None, root: str | None) -> RunConfig:
-    from flows.config import ConfigError, load_run
-
-    try:
-        return load_run(run_file, set_ or (), root)
-    except ConfigError as error:
-        _bad_usage(error.problems)
-
-
-@contextmanager
-def _reporting() -> Iterator[None]:
-    """Turn the errors a user can act on into a message and an exit code; anything else keeps its traceback."""
-    from flows.config import ConfigError
-    from flows.demo_inputs import InputsUnavailableError
-    from storage.space import no_space
-    from tasks.stage import StageError
-
-    try:
-        yield
-    except ConfigError as error:
-        _bad_usage(error.problems)
-    except KeyboardInterrupt:
-        errors.print("interrupted; the same command goes on where this one stopped")
-        raise typer.Exit(1) from None
-    except (StageError, ConnectionError, InputsUnavailableError) as error:
-        errors.print(f"error: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        full = no_space(error, ".")
-        if full is None:
-            raise
-        errors.print(f"error: {full}; make room and run again", style="red", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-
-
-def _bad_usage(problems: list[str]) -> NoReturn:
-    for problem in problems:
-        errors.print(problem, style="red", highlight=False, soft_wrap=True, markup=False)
-    raise typer.Exit(2)
 
 
 def main() -> None:

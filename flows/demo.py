@@ -22,8 +22,9 @@ from rich.table import Table
 
 from flows.config import RunConfig, load_run
 from flows.demo_inputs import DemoInputs, prepare_inputs
-from flows.plan import Selection, make_plan, run_record_uri
+from flows.plan import make_plan, run_record_uri
 from flows.runner import progress_shown, run_pipeline
+from flows.selection import Selection
 from storage.artifact import read_manifest
 from storage.lease import Holder, hold
 from storage.uri import write_bytes

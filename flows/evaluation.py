@@ -21,7 +21,8 @@ from prefect.runtime import flow_run
 from flows.checkpoints import by_checkpoint, is_trained, score_rows, unscored_steps
 from flows.config import RunConfig
 from flows.pipeline import pipeline
-from flows.plan import Selection, make_plan
+from flows.plan import make_plan
+from flows.selection import Selection
 from flows.worker import end_with_worker
 from tasks.report.comparison_charts import draw_checkpoints
 from tasks.stage import StageError

@@ -26,8 +26,9 @@ from rich.table import Table
 
 from flows.config import ConfigError, RunConfig
 from flows.onto import Base, find_base, first_generations
-from flows.plan import Selection, plan_corpus, run_record_uri
+from flows.plan import plan_corpus, run_record_uri
 from flows.records import RunRecord
+from flows.selection import Selection
 from storage.artifact import read_manifest
 from storage.uri import read_bytes
 from tasks.curate.commoncrawl import list_crawls

@@ -11,8 +11,9 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.config import RunConfig
-from flows.plan import Selection, make_plan
+from flows.plan import make_plan
 from flows.records import record_run
+from flows.selection import Selection
 from flows.worker import end_with_worker
 from tasks.binarize.task import binarize
 from tasks.curate.task import curate

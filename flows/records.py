@@ -22,7 +22,8 @@ from typing import Any
 import yaml
 
 from flows.config import ConfigError, RunConfig, dump_run
-from flows.plan import Selection, named_run_file, run_record_uri
+from flows.plan import named_run_file, run_record_uri
+from flows.selection import Selection
 from storage.uri import exists, is_local, join, listing, read_bytes, remove, write_bytes
 from tasks.stage import STAGES, StagePlan
 

@@ -17,8 +17,9 @@ from rich.progress import Progress as Bars
 
 from flows.checkpoints import is_scored, is_trained, require_checkpoint, score_rows, score_table, unscored_steps
 from flows.config import RunConfig
-from flows.plan import Plan, Selection, make_plan
+from flows.plan import Plan, make_plan
 from flows.records import record_run
+from flows.selection import Selection
 from flows.status import run_status, status_table
 from tasks.progress import Pace, Progress, TextLines, describe, listening
 from tasks.stage import StageRecord

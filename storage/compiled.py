@@ -18,7 +18,7 @@ import numba
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile at the first call; keep the machine code where a folder allows it."""
+    """Compile at the first call, without the interpreter's lock; keep the machine code where a folder allows it."""
     try:
         return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # numba may write to no folder

@@ -16,8 +16,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.config import RunConfig
 from flows.pipeline import pipeline
-from flows.plan import Selection
 from flows.records import record_run
+from flows.selection import Selection
 from flows.tokenizer_comparison.compare import candidate_plans, compare_run, comparison_uri
 from flows.tokenizer_comparison.config import Compared, candidate_runs
 from flows.worker import end_with_worker

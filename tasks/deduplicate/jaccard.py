@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from tasks.deduplicate.kernel import compiled
+from storage.compiled import compiled
 from tasks.deduplicate.xxh3 import xxh3
 
 

@@ -21,27 +21,18 @@ Sources: Broder, On the resemblance and containment of documents, 1997; datasket
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 from numpy import uint32, uint64
 
+from storage.compiled import compiled
 from tasks.deduplicate.xxh3 import xxh3
 
 LANES = 32  # hashes that one turn of the innermost loop takes: 4 registers of 8
 CHUNK = 128 * LANES  # hashes evaluated at a time: 16 KiB, half of a first-level cache
 RECENT = uint32(2048)  # hashes remembered, by which most repeats are skipped: a seventh of Japanese web pages
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, without the interpreter's lock; keep the machine code where a folder allows it."""
-    try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # numba may write to no folder
-        return numba.njit(nogil=True, error_model="numpy")(function)
-
 
 _inlined: Any = numba.njit(forceinline=True, error_model="numpy")
 _called: Any = numba.njit(error_model="numpy")

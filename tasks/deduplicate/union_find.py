@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.deduplicate.kernel import compiled
+from storage.compiled import compiled
 
 
 @compiled

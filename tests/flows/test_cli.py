@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from flows import cli
+from flows.cli_support import reporting
 from tests.flows.conftest import Hibari, write_run
 
 
@@ -83,9 +83,9 @@ def test_a_root_that_cannot_be_written_fails_the_doctor(tmp_path: Path, hibari: 
 
 
 def test_a_disk_that_is_full_before_the_first_stage_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit), cli._reporting():
+    with pytest.raises(typer.Exit), reporting():
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "runs" / "tiny.yaml"))
     said = capsys.readouterr().err
     assert said.startswith(f"error: the disk is full: {tmp_path} has ")
-    with pytest.raises(PermissionError), cli._reporting():
+    with pytest.raises(PermissionError), reporting():
         raise PermissionError("not ours")

@@ -11,8 +11,9 @@ import pytest
 
 from flows.checkpoints import by_checkpoint, score_rows, unscored_steps
 from flows.config import RunConfig, load_run
-from flows.plan import Plan, Selection, make_plan, plan_at_step
+from flows.plan import Plan, make_plan, plan_at_step
 from flows.records import kept_runs
+from flows.selection import Selection
 from storage.artifact import read_manifest
 from tests.flows.conftest import Hibari, Swept
 

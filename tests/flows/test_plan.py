@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from flows.config import ConfigError, RunConfig
-from flows.plan import Plan, Selection, make_plan, plan_at_step
+from flows.plan import Plan, make_plan, plan_at_step
+from flows.selection import Selection
 from flows.status import run_status
 from storage.artifact import Manifest, seal
 from tasks.stage import STAGES, StagePlan

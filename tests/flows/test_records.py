@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from flows.config import ConfigError, RunConfig, load_run
-from flows.plan import Selection, make_plan
+from flows.plan import make_plan
 from flows.records import forget_run, kept_runs, record_run, references
+from flows.selection import Selection
 from tests.flows.conftest import write_run
 
 

@@ -15,8 +15,9 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 from flows.config import RunConfig, load_run
-from flows.plan import Selection, make_plan
+from flows.plan import make_plan
 from flows.records import record_run
+from flows.selection import Selection
 from flows.status import run_status
 from flows.takedown import take_down
 from flows.takedown_training import ranges

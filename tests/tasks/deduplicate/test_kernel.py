@@ -9,12 +9,11 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 import xxhash
 
-from tasks.deduplicate.kernel import compact, compiled, fill_bands
+from tasks.deduplicate.kernel import compact, fill_bands
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -66,11 +65,6 @@ def test_the_start_of_a_white_space_character_at_the_end_of_a_text_does_not_reac
     compact(octets, np.array([0, 5, 9]), left, ends)
     assert left.tobytes() == octets.tobytes()
     assert ends.tolist() == [0, 5, 9]
-
-
-def test_where_nothing_can_be_kept_compiling_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "ZipCacheLocator")  # which finds no place for this file
-    assert compiled(lambda number: number + 1)(41) == 42
 
 
 @pytest.mark.slow
