@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from flows import cli
+from flows.cli_groups import compare_tokenizers
 from flows.config import ConfigError, load_run
 from flows.tokenizer_comparison.compare import check, compare_given
 from flows.tokenizer_comparison.config import Compared, GivenTexts
@@ -153,6 +153,6 @@ def test_tokenizers_and_texts_that_are_none_are_said(compared: Comparison, tmp_p
 
 def test_options_of_a_run_need_one(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended:
-        cli.compare_tokenizers(candidates=["500"])
+        compare_tokenizers(candidates=["500"])
     assert ended.value.exit_code == 2
     assert "name one" in capsys.readouterr().err
