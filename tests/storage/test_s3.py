@@ -68,6 +68,8 @@ def s3_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
+        "-s3.port.iceberg=0",  # else fixed ones, at which a second server on the machine ends
+        "-s3.port.lance=0",
     ]
     command += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", "-volume.max=20"]
     command += ["-filer", "-s3", f"-s3.port={s3}", f"-s3.config={folder}/s3.json"]
