@@ -15,6 +15,7 @@ import re
 from storage.uri import join, listing
 
 FOLDER = "checkpoints"
+JOB = "job.json"  # beside it: what the trainer was told
 _MANIFEST = re.compile(r"step-(\d{8,})/manifest\.json")
 
 

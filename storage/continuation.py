@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifact import MANIFEST, Manifest, read_manifest
+from storage.checkpoints import JOB
 from storage.consumption import (
     ConsumedSource,
     Continuation,
@@ -33,13 +33,12 @@ from storage.consumption import (
     read_ledger,
     split_at_documents,
 )
-from storage.mixture_plan import MixturePlan, PlannedSource, array_path, check_token_file, read_plan, resolve_uri
-from storage.stored_order import StoredOrder
+from storage.mixture_plan import MixturePlan, PlannedSource, check_token_file, read_plan, resolve_uri
+from storage.stored_order import StoredOrder, mapped_arrays
 from storage.token_catalog import TokenSource, document_rows_path, token_prefix
 from storage.tokens import TokenFile
 from storage.uri import exists, join, localized, read_bytes
 
-JOB = "job.json"
 SPLIT = "train"
 
 
@@ -122,12 +121,7 @@ def _read_until(
     """All sources with what was read of them by sample `samples`; by source, the targets of this mixture."""
     found = {source.name: source for source in ledger.sources}
     tokens, split = {}, plan.splits[SPLIT]
-    with ExitStack() as stack:
-
-        def array(name: str) -> np.ndarray:
-            path = stack.enter_context(localized(join(mixture, array_path(SPLIT, name))))
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-
+    with mapped_arrays(mixture, SPLIT) as array:
         taken = np.bincount(array("source")[: samples - split.first_sample], minlength=len(split.sources))
         for number, source in enumerate(split.sources):
             order = StoredOrder.load(array, source, plan.packing)

@@ -21,11 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.mixture_plan import PlannedSource, array_path, check_token_file, read_plan, resolve_uri
-from storage.stored_order import StoredOrder
+from storage.mixture_plan import PlannedSource, check_token_file, read_plan, resolve_uri
+from storage.stored_order import ReadArray, StoredOrder, mapped_arrays
 from storage.token_catalog import document_ids
 from storage.tokens import TokenFile
-from storage.uri import join, localized
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,9 @@ class Mixture:
         self._uri = uri
         self._stack = ExitStack()
         try:
-            self._source = self._array(array_path(split, "source"))
-            self._sample = self._array(array_path(split, "sample"))
-            self._readers = [self._reader(split, source) for source in self.plan.sources]
+            array = self._stack.enter_context(mapped_arrays(uri, split))
+            self._source, self._sample = array("source"), array("sample")
+            self._readers = [self._reader(array, source) for source in self.plan.sources]
         except BaseException:
             self._stack.close()
             raise
@@ -112,15 +111,11 @@ class Mixture:
         """
         return cls(uri, split)
 
-    def _array(self, path: str) -> np.ndarray:
-        return np.load(self._stack.enter_context(localized(join(self._uri, path))), mmap_mode="r", allow_pickle=False)
-
-    def _reader(self, split: str, source: PlannedSource) -> _SourceReader:
+    def _reader(self, array: ReadArray, source: PlannedSource) -> _SourceReader:
         prefix = resolve_uri(self._uri, source.tokens)
         tokens = self._stack.enter_context(TokenFile.open(prefix))
         check_token_file(prefix, tokens, source.documents, source.num_tokens)
-        order = StoredOrder.load(lambda name: self._array(array_path(split, name)), source, self.packing)
-        return _SourceReader(tokens, order)
+        return _SourceReader(tokens, StoredOrder.load(array, source, self.packing))
 
     def close(self) -> None:
         """Remove local copies of remote files."""
@@ -200,6 +195,7 @@ class _SourceReader:
         return [Span(row, start, stop - start) for row, start, stop in parts]
 
     def sample(self, position: int, seq_len: int, source: int) -> Sample:
+        """The source's `position`-th sample; a packed one is filled up with the token that ends documents."""
         spans = self.spans(position)
         parts = [self.tokens.slice(span.row, span.offset, span.length) for span in spans]
         padding = 0

@@ -12,14 +12,12 @@ from where it begins on; what was read before is found in those before it (`stor
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
-from storage.mixture_plan import array_path, read_plan
-from storage.stored_order import StoredOrder
-from storage.uri import join, localized
+from storage.mixture_plan import read_plan
+from storage.stored_order import StoredOrder, mapped_arrays
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,7 @@ def samples_reading(mixture: str, split: str, source: str, rows: np.ndarray, len
     num_documents = plan.splits[split].sources[number].documents
     if len(rows) and not 0 <= rows.min() <= rows.max() < num_documents:
         raise ValueError(f"{mixture}: rows up to {rows.max()} of source {source}, which has {num_documents} documents")
-    with ExitStack() as stack:
-
-        def array(name: str) -> np.ndarray:
-            path = stack.enter_context(localized(join(mixture, array_path(split, name))))
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-
+    with mapped_arrays(mixture, split) as array:
         order = StoredOrder.load(array, plan.splits[split].sources[number], plan.packing)
         wanted = np.full(num_documents, -1, np.int32)
         wanted[rows] = np.arange(len(rows), dtype=np.int32)

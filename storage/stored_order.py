@@ -5,18 +5,39 @@ stream of pieces, where the source was partly read before (`PieceOrder`): `piece
 (`storage.packing.PackedOrder`): `pieces`, `bounds`, `shuffle`, `targets`. In each of them stretch k is the tokens of
 one sample, which lie in consecutive places, and a place is a document or a piece of one.
 
-    order = StoredOrder.load(array, source, packing="best_fit")
-    order.rows(np.arange(*order.places(order.shuffle[:1])[0]))
+    with mapped_arrays("runs/mix/demo-0123", "train") as array:
+        order = StoredOrder.load(array, source, packing="best_fit")
+        row, start, stop = next(order.parts(0, num_tokens))
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from storage.mixture_plan import Packing, PlannedSource
+from storage.mixture_plan import Packing, PlannedSource, array_path
+from storage.uri import join, localized
+
+ReadArray = Callable[[str], np.ndarray]
+
+
+@contextmanager
+def mapped_arrays(mixture: str, split: str) -> Iterator[ReadArray]:
+    """What maps an index array of a split by its name, as `source` or `corpus.samples`, for as long as the block lasts.
+
+    Arrays that are not local are copied here until then.
+    """
+    with ExitStack() as stack:
+
+        def array(name: str) -> np.ndarray:
+            path = stack.enter_context(localized(join(mixture, array_path(split, name))))
+            mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+            return mapped
+
+        yield array
 
 
 @dataclass(frozen=True)
@@ -39,7 +60,7 @@ class StoredOrder:
     targets: np.ndarray | None = None
 
     @classmethod
-    def load(cls, array: Callable[[str], np.ndarray], source: PlannedSource, packing: Packing) -> StoredOrder:
+    def load(cls, array: ReadArray, source: PlannedSource, packing: Packing) -> StoredOrder:
         """Open a planned source's arrays; `array` is called with the name of each, as `corpus.samples`."""
 
         def of(name: str) -> np.ndarray:

@@ -66,6 +66,7 @@ class _Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill the buffer as far as one block of the answer goes; asks for the rest of an answer that breaks off."""
         for attempt in range(_ATTEMPTS):
             try:
                 if attempt:

@@ -10,6 +10,7 @@ its embedding tables, or an error that says what is wrong with them. Never pickl
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from tokenizer.expansion import Expansion
@@ -83,6 +84,6 @@ def check_tables(
     return tables
 
 
-def source_of(files: dict[str, SafetensorsFile], name: str) -> SafetensorsFile:
+def source_of(files: Mapping[str, SafetensorsFile], name: str) -> SafetensorsFile:
     """The file that holds a tensor."""
     return next(source for source in files.values() if name in source)

@@ -34,6 +34,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tokenizer.base_model import source_of
 from tokenizer.encoder import Encoder
 from tokenizer.expansion import Expansion
 from tokenizer.new_rows import RowOptions, shares_of_first
@@ -152,7 +153,7 @@ def calibrate(
     if options.output_shift != "frequency":
         assert not isinstance(options.output_shift, str)
         return Shifter(direction, np.full(len(pieces), float(options.output_shift)))
-    source = next(source for source in files.values() if head in source)
+    source = source_of(files, head)
     partition = log_partition(states, source.rows(head), source[head].dtype, num_rows=expansion.base_vocab)
     counts = np.array([max(piece.count, 0.5) for piece in pieces])
     target = options.frequency_share * max(text.new_share, 1e-9) * counts / counts.sum()

@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist
 
 import numpy as np
 
@@ -33,7 +32,7 @@ from tokenizer.vocabulary import Vocabulary, read_vocabulary
 
 RENYI_ORDER = 2.5
 CONFIDENCE = 0.95
-MIN_DOCUMENTS = 4  # fewer say too little of the spread, and the expansion of Student's t is poor for them
+MIN_DOCUMENTS = 4  # fewer say too little of the spread
 _BATCH_CHARACTERS = 1_000_000
 
 
@@ -267,15 +266,7 @@ def _piece_use(tokenizer: OpenTokenizer, piece: NewPiece, used: np.ndarray) -> P
 
 
 def student_quantile(share: float, degrees: int) -> float:
-    """Quantile of Student's t, by its expansion around the normal one (Abramowitz and Stegun 26.7.5).
+    """Quantile of Student's t with so many degrees of freedom."""
+    from scipy.special import stdtrit  # a second of imports that no other use of this module needs
 
-    At 0.975 it is 0.12 % low for 3 degrees of freedom, and right to five digits from 10 on.
-    """
-    z = NormalDist().inv_cdf(share)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / degrees**power for power, term in enumerate(terms, 1))
+    return float(stdtrit(degrees, share))

@@ -199,17 +199,15 @@ class _SentencePieceEncoder(Encoder):
         return [ids[first:last] for first, last in pairwise(bounds)]
 
     def encode_texts(self, texts: pa.StringArray | Sequence[str]) -> Encoded:
-        return self._encode(texts, DocumentPolicy((), ()))
+        if self._fast is None:
+            return super().encode_texts(texts)
+        return Encoded(*self._fast.encode(*_utf8(texts), token_dtype(self.vocab_size)))
 
     def documents(self, texts: pa.StringArray | Sequence[str]) -> Encoded:
-        return self._encode(texts, self.policy)
-
-    def _encode(self, texts: pa.StringArray | Sequence[str], around: DocumentPolicy) -> Encoded:
         if self._fast is None:
-            rows = self.encode_batch(_strings(texts))
-            return self._packed([[*around.prefix, *ids, *around.suffix] for ids in rows])
-        dtype = token_dtype(self.vocab_size)
-        return Encoded(*self._fast.encode(*_utf8(texts), dtype, around.prefix, around.suffix))
+            return super().documents(texts)
+        around = self.policy.prefix, self.policy.suffix
+        return Encoded(*self._fast.encode(*_utf8(texts), token_dtype(self.vocab_size), *around))
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._processor.decode(list(ids))

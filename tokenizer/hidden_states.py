@@ -26,6 +26,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from tokenizer.base_model import source_of
 from tokenizer.random_model import EMBEDDING
 from tokenizer.safetensors_stream import MatrixRows, SafetensorsFile, to_float32
 
@@ -102,7 +103,7 @@ def _empty_body(folder: Path) -> tuple[Any, nn.Module]:
 
 
 def _embedded(files: Mapping[str, SafetensorsFile], ids: Sequence[int]) -> Tensor:
-    source = next(source for source in files.values() if EMBEDDING in source)
+    source = source_of(files, EMBEDDING)
     rows = to_float32(source.rows(EMBEDDING)[np.asarray(ids)], source[EMBEDDING].dtype)
     return torch.from_numpy(rows).unsqueeze(0)
 

@@ -11,17 +11,15 @@ document is held.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from storage.consumption import LEDGER, read_ledger, read_phases, split_at_documents
-from storage.mixture_plan import PLAN, MixturePlan, array_path, read_plan, resolve_uri
-from storage.stored_order import StoredOrder
+from storage.mixture_plan import PLAN, MixturePlan, read_plan, resolve_uri
+from storage.stored_order import StoredOrder, mapped_arrays
 from storage.tokens import TokenFile
-from storage.uri import join, localized
 from tasks.report.artifacts import RunArtifacts
 
 SPLIT = "train"
@@ -94,12 +92,7 @@ def _phases(made: RunArtifacts, mixture: str) -> list[dict[str, Any]]:
 def _progress(mixture: str, plan: MixturePlan, num_samples: int) -> list[_Progress]:
     """What was read of each source up to sample `num_samples` of the run."""
     split = plan.splits[SPLIT]
-    with ExitStack() as stack:
-
-        def array(name: str) -> np.ndarray:
-            path = stack.enter_context(localized(join(mixture, array_path(SPLIT, name))))
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-
+    with mapped_arrays(mixture, SPLIT) as array:
         chosen, positions = array("source"), array("sample")
         progress = [
             _Progress(StoredOrder.load(array, source, plan.packing), np.zeros(source.documents, bool))

@@ -140,7 +140,7 @@ def _held_out_fertility(
     for language, all_of_it in texts.items():
         chosen = _up_to(all_of_it, HELD_OUT_CHARACTERS)
         characters, size = sum(map(len, chosen)), sum(len(text.encode()) for text in chosen)
-        tokens = {name: sum(map(len, encoder.encode_batch(chosen))) for name, encoder in encoders.items()}
+        tokens = {name: len(encoder.encode_texts(chosen).ids) for name, encoder in encoders.items()}
         fewer = tokens["expanded"] / tokens["base"] if tokens["base"] else None
         rows.append({
             "language": language,

@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 
 from storage.artifact import read_manifest
-from storage.checkpoints import FOLDER, checkpoint_uri, saved_steps
+from storage.checkpoints import FOLDER, JOB, checkpoint_uri, saved_steps
 from storage.uri import exists, join, read_bytes
-from tasks.train.launch import JOB, work_folder
+from tasks.train.launch import work_folder
 
 CONTINUES = "continues"  # in the plan's record: {training, step} that this training goes on from
 

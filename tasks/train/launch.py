@@ -30,13 +30,12 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import Outcome, cache_folder, file_entries
-from storage.checkpoints import FOLDER, saved_checkpoint, saved_steps
+from storage.checkpoints import FOLDER, JOB, saved_checkpoint, saved_steps
 from storage.processes import POLL_S, Process, alive, family, find, stop
 from storage.uri import is_local, join, local_path, localized, open_atomic, write_bytes
 from tasks.train.logs import CheckpointWatcher, Log, LogTail, MetricsWatcher, Progress, failure
 from trainer.config import TrainConfig, TrainJob
 
-JOB = "job.json"
 GRACE_S = 15.0
 
 
