@@ -28,7 +28,7 @@ from tasks.mix.config import MixConfig
 from tasks.refine.config import RefineConfig
 from tasks.shards import ExecutorConfig
 from tasks.train.config import TrainStageConfig
-from trainer.config import problems
+from trainer.problems import problems
 
 
 class RunConfig(BaseModel):

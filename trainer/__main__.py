@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from trainer.config import TrainJob, problems
+from trainer.config import TrainJob
 from trainer.loop import StopSignal, train
 from trainer.mesh import build_mesh, started
+from trainer.problems import problems
 from trainer.torchrun import end_with_torchrun
 
 

@@ -192,7 +192,7 @@ def _restore_rng(states: dict[str, FlatShard]) -> None:
 
 
 def _world_size(manifest: dict[str, Any]) -> int:
-    return math.prod(manifest["parallel"].values())
+    return math.prod(manifest["parallel"][axis] for axis in ("dp", "tp", "pp"))
 
 
 def _publish(

@@ -26,7 +26,7 @@ import torch
 from storage.uri import write_bytes
 from trainer import checkpoint
 from trainer.checkpoint import TrainState
-from trainer.config import TrainConfig, TrainJob, problems
+from trainer.config import TrainConfig, TrainJob
 from trainer.continuation import continuation_problems, continue_training
 from trainer.data import SampleOrder, micro_batches, mixture_problems
 from trainer.hf import open_weights
@@ -37,6 +37,7 @@ from trainer.metrics import MetricsWriter, metrics_row
 from trainer.model import Llama
 from trainer.optimizer import ZeroOptimizer
 from trainer.precision import compute_dtype
+from trainer.problems import problems
 from trainer.schedule import learning_rate
 from trainer.start_checks import START_CHECKS, check_start
 

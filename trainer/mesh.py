@@ -1,8 +1,6 @@
-"""The rank grid: which process holds which part, and who talks to whom.
+"""This process's place in the rank grid, and its process groups.
 
-Ranks are numbered `tp + T * (dp + D * pp)`: tensor parallel fastest, so that it stays inside a node, pipeline slowest,
-so that it crosses nodes; Swallow mapped ABCI so (Megatron-LM's `parallel_state`). Each axis gives a process group of
-the ranks that differ in that axis only. Tensors travel over NCCL on CUDA and gloo on CPU; flags, barriers and
+`trainer.layout` says which ranks form a group. Tensors travel over NCCL on CUDA and gloo on CPU; flags, barriers and
 checkpoint plans always travel over gloo, from host to host, and never wait for a device.
 
     with started(timeout_s=1800) as device:
@@ -21,107 +19,116 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from trainer import collectives
+from trainer.collectives import Group
 from trainer.config import ParallelConfig
+from trainer.layout import Coordinates, axis_ranks, coordinates, ends, runs, strides
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Coordinates:
-    """A rank's place on each axis."""
-
-    tp: int
-    dp: int
-    pp: int
-
-
-def coordinates(rank: int, parallel: ParallelConfig) -> Coordinates:
-    return Coordinates(
-        tp=rank % parallel.tp,
-        dp=rank // parallel.tp % parallel.dp,
-        pp=rank // (parallel.tp * parallel.dp),
-    )
-
-
-def axis_ranks(axis: str, parallel: ParallelConfig) -> list[list[int]]:
-    """All groups of one axis ("tp", "dp" or "pp"), each its ranks in order of their place on that axis."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for rank in range(parallel.world_size):
-        place = coordinates(rank, parallel)
-        others = tuple(getattr(place, name) for name in ("tp", "dp", "pp") if name != axis)
-        groups.setdefault(others, []).append(rank)
-    return list(groups.values())
-
-
-@dataclass(frozen=True)
 class Mesh:
-    """This process's view of the grid; a group is None where its axis has one rank."""
+    """This process's view of the grid; a group is None where it would have one rank.
+
+    Attributes:
+        tp_group: the ranks that hold a layer together.
+        dp_group: the ranks that hold the same parameters and read other samples.
+        pp_group: the stages of one pipeline.
+        world_group: all ranks, for sums of scalars.
+        kv_group: neighbours in tp that hold copies of the same key-value heads.
+        embedding_group: first and last pipeline rank, None on those between.
+        shard_group: FSDP: the ranks of dp that parameters are split over.
+        replica_group: FSDP: the ranks of dp that hold the same part.
+        control: all ranks, gloo, used by the training loop alone.
+        saving: all ranks, gloo, used by the thread that writes checkpoints alone.
+    """
 
     parallel: ParallelConfig
     rank: int
     place: Coordinates
     device: torch.device
-    tp_group: dist.ProcessGroup | None
-    dp_group: dist.ProcessGroup | None
-    pp_group: dist.ProcessGroup | None
-    control: dist.ProcessGroup | None
+    tp_group: Group = None
+    dp_group: Group = None
+    pp_group: Group = None
+    world_group: Group = None
+    kv_group: Group = None
+    embedding_group: Group = None
+    shard_group: Group = None
+    replica_group: Group = None
+    control: Group = None
+    saving: Group = None
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes the files of which there is one."""
         return self.rank == 0
 
+    @property
+    def is_last_stage(self) -> bool:
+        return self.place.pp == self.parallel.pp - 1
+
     def barrier(self) -> None:
-        if self.control is not None:
-            dist.barrier(group=self.control)
+        collectives.barrier(self.control)
 
     def any(self, flag: bool) -> bool:
-        """Whether any rank raises its flag; all-reduce (max) of one byte between hosts."""
-        if self.control is None:
-            return flag
-        flags = torch.tensor([flag], dtype=torch.uint8)
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self.control)
-        return bool(flags.item())
+        """Whether any rank raises its flag."""
+        return collectives.any_rank(flag, self.control)
 
     def from_first(self, value: Value) -> Value:
-        """Rank 0's value on every rank; broadcast of a small picklable object between hosts."""
-        if self.control is None:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0, group=self.control)
-        return box[0]
+        """Rank 0's value on every rank; a small picklable object."""
+        return collectives.from_first(value, self.control)
 
     def gathered(self, values: list[Value]) -> list[Value]:
-        """All ranks' lists in order of rank, on every rank; all-gather of small picklable objects between hosts."""
-        if self.control is None:
-            return values
-        boxes: list[list[Value]] = [[] for _ in range(self.parallel.world_size)]
-        dist.all_gather_object(boxes, values, group=self.control)
-        return [value for box in boxes for value in box]
+        """All ranks' lists in order of rank, on every rank; small picklable objects."""
+        return collectives.gathered_lists(values, self.control)
 
 
-def build_mesh(parallel: ParallelConfig, device: torch.device) -> Mesh:
-    """The grid over the default process group, which must have as many ranks as the layout."""
+def build_mesh(
+    parallel: ParallelConfig, device: torch.device, kv_copies: int = 1, timeout_s: float | None = None
+) -> Mesh:
+    """The grid over the default process group, which must have as many ranks as the layout.
+
+    Args:
+        kv_copies: tensor-parallel ranks that hold the same key-value heads (`trainer.sharding.kv_copies`).
+        timeout_s: how long a collective may wait for another rank; none given: torch's own default.
+    """
     world, rank = dist.get_world_size(), dist.get_rank()
     assert world == parallel.world_size, f"{world} ranks for a layout of {parallel.world_size}"
-    groups: dict[str, dist.ProcessGroup | None] = {"tp": None, "dp": None, "pp": None}
-    for axis in groups:
-        if getattr(parallel, axis) == 1:
-            continue
-        for ranks in axis_ranks(axis, parallel):  # every rank takes part in creating every group
-            group = dist.new_group(ranks)
-            if rank in ranks:
-                groups[axis] = group
+    tp, dp, pp = (axis_ranks(axis, parallel) for axis in ("tp", "dp", "pp"))
+    shard = parallel.fsdp_shard or parallel.dp
+    everyone = [list(range(world))]
+    timeout = None if timeout_s is None else timedelta(seconds=timeout_s)
+
+    def own(groups: list[list[int]], backend: str | None = None) -> Group:
+        return _own_group(groups, backend, timeout)
+
     return Mesh(
         parallel=parallel,
         rank=rank,
         place=coordinates(rank, parallel),
         device=device,
-        tp_group=groups["tp"],
-        dp_group=groups["dp"],
-        pp_group=groups["pp"],
-        control=dist.new_group(backend="gloo") if world > 1 else None,
+        tp_group=own(tp),
+        dp_group=own(dp),
+        pp_group=own(pp),
+        world_group=own(everyone),
+        kv_group=own(runs(tp, kv_copies)),
+        embedding_group=own(ends(pp)) if parallel.pp > 1 else None,
+        shard_group=own(runs(dp, shard)) if parallel.data_parallel == "fsdp" else None,
+        replica_group=own(strides(dp, shard)) if parallel.data_parallel == "fsdp" else None,
+        control=own(everyone, backend="gloo"),
+        saving=own(everyone, backend="gloo"),
     )
+
+
+def _own_group(groups: list[list[int]], backend: str | None, timeout: timedelta | None) -> Group:
+    """Create the groups, in which every rank must take part, and return this rank's; None where it has one rank."""
+    own: Group = None
+    for ranks in groups:
+        if len(ranks) > 1:
+            group = dist.new_group(ranks, timeout=timeout, backend=backend)
+            own = group if dist.get_rank() in ranks else own
+    return own
 
 
 @contextmanager

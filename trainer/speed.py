@@ -22,7 +22,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from storage.uri import write_bytes
 from trainer.__main__ import set_up_logging
-from trainer.config import TrainConfig, problems
+from trainer.config import TrainConfig
 from trainer.hf import EMBEDDING, HEAD, Weights, open_weights
 from trainer.llama_config import read_llama_config
 from trainer.loss import token_losses
@@ -31,6 +31,7 @@ from trainer.metrics import memory_gib
 from trainer.model import Llama
 from trainer.optimizer import ZeroOptimizer
 from trainer.precision import compute_dtype
+from trainer.problems import problems
 from trainer.torchrun import end_with_torchrun
 
 

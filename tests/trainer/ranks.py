@@ -3,7 +3,8 @@
 A forked child of pytest itself would inherit OpenMP threads that do not exist any more. The functions must be
 importable (module level), their arguments and results picklable.
 
-    losses = run_ranks(2, train_some_steps, config, folder)   # one result per rank
+    losses = run_ranks(2, train_some_steps, config, folder)   # data parallel; one result per rank
+    losses = run_ranks(config.parallel, train_some_steps, config, folder)   # any layout of up to eight
 """
 
 from __future__ import annotations
@@ -26,21 +27,39 @@ if TYPE_CHECKING:
     from trainer.data import SampleOrder
 
 _context = multiprocessing.get_context("forkserver")
-# torch.optim imports torch._dynamo at its first use: a second in every rank unless the server has done it.
-_context.set_forkserver_preload(["torch._dynamo", "torch.utils.tensorboard", "trainer.loop"])
+# Imports of a second and more, made once in the server instead of in every rank; torch.optim imports torch._dynamo at
+# its first use, torch.distributed.pipelining and fsdp pull in much of torch.fx and DTensor.
+_context.set_forkserver_preload(
+    [
+        "torch._dynamo",
+        "torch.distributed.pipelining",
+        "torch.distributed.fsdp",
+        "torch.utils.tensorboard",
+        "trainer.loop",
+    ]
+)
+MAX_RANKS = 8
 
 
-def run_ranks(world: int, function: Callable[..., Any], *args: Any) -> list[Any]:
-    """`function(mesh, *args)` on every rank of a data-parallel mesh over gloo; results in order of rank.
+def run_ranks(layout: int | ParallelConfig, function: Callable[..., Any], *args: Any, kv_copies: int = 1) -> list[Any]:
+    """`function(mesh, *args)` on every rank of a mesh over gloo, one thread each; results in order of rank.
+
+    Args:
+        layout: the rank grid, or how many data-parallel ranks.
+        kv_copies: `trainer.sharding.kv_copies(model.num_kv_heads, parallel.tp)`.
 
     Raises:
         AssertionError: a rank raised; with the tracebacks of all that did.
     """
+    parallel = ParallelConfig(dp=layout) if isinstance(layout, int) else layout
+    world = parallel.world_size
+    assert world <= MAX_RANKS, f"{world} ranks"
     with tempfile.TemporaryDirectory() as folder:
         processes, pipes = [], []
         for rank in range(world):
             ours, theirs = _context.Pipe()
-            process = _context.Process(target=_rank, args=(theirs, f"{folder}/store", rank, world, function, args))
+            place = (theirs, f"{folder}/store", rank, parallel, kv_copies)
+            process = _context.Process(target=_rank, args=(*place, function, args))
             process.start()
             theirs.close()
             processes.append(process)
@@ -61,7 +80,13 @@ def _receive(pipe: Connection) -> tuple[bool, Any]:
 
 
 def _rank(
-    pipe: Connection, store: str, rank: int, world: int, function: Callable[..., Any], args: tuple[Any, ...]
+    pipe: Connection,
+    store: str,
+    rank: int,
+    parallel: ParallelConfig,
+    kv_copies: int,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
 ) -> None:
     import torch
     import torch.distributed as dist
@@ -69,11 +94,12 @@ def _rank(
     from trainer.mesh import build_mesh
 
     torch.set_num_threads(1)
+    world = parallel.world_size
     try:
         dist.init_process_group(
             "gloo", store=dist.FileStore(store, world), rank=rank, world_size=world, timeout=timedelta(seconds=60)
         )
-        result = function(build_mesh(ParallelConfig(dp=world), torch.device("cpu")), *args)
+        result = function(build_mesh(parallel, torch.device("cpu"), kv_copies), *args)
         dist.barrier()
         dist.destroy_process_group()
         pipe.send((True, result))

@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.trainer.ranks import TINY, tiny_config
-from trainer.config import ParallelConfig, TrainConfig, TrainJob, problems
+from trainer.config import ParallelConfig, TrainConfig, TrainJob
 from trainer.llama_config import llama_config
+from trainer.problems import problems
 
 
 def test_the_example_of_the_run_file_is_valid() -> None:

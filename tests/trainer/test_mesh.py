@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.trainer.ranks import run_ranks
 from trainer.config import ParallelConfig
-from trainer.mesh import Mesh, axis_ranks, coordinates
+from trainer.layout import axis_ranks, coordinates
+from trainer.mesh import Mesh
 
 
 def test_ranks_are_numbered_tp_then_dp_then_pp() -> None:
