@@ -1,146 +1,96 @@
 """Checkpoints: torch DCP keyed by Hugging Face names in true shapes, seen only when whole, loaded only when verified.
 
-In and out: a folder `checkpoints/step-00000050/` of DCP files and `manifest.json`. Each rank writes its own part of the
-fp32 master weights (key: the parameter's name) and of both Adam moments (`exp_avg.<name>`, `exp_avg_sq.<name>`)
-without gathering anything: a flat range of a matrix is at most three rectangles, and rectangles are what DCP stores,
-so any other layout can load them. The folder is written under a temporary name; the manifest (step, consumed samples,
-mixture digest, layout, size and sha256 of every file) comes last, then the folder gets its name. A folder
-that does not match its manifest is reported and the one before it is used. DCP's own metadata is a pickle and is read
-only after the manifest has vouched for it.
+In and out: a folder `checkpoints/step-00000050/` of DCP files and `manifest.json` (`storage.checkpoints`). Each rank
+writes its own part of the fp32 master weights (key: the parameter's name) and of both Adam moments (`exp_avg.<name>`,
+`exp_avg_sq.<name>`) without gathering anything (`trainer.dcp`), so any other layout can load them. The folder is
+written under a temporary name; the manifest (training state, mixture digest, layout, size and sha256 of every file)
+comes last, then the folder gets its name. A folder that does not match its manifest is reported and the one before it
+is used. DCP's own metadata is a pickle and is read only after the manifest has vouched for it.
 
-    save(folder, state, optimizer, mesh, keep=2)
-    if path := newest_verified(folder):
+    writer.save(state, optimizer)  # trainer.checkpoint_writer
+    if path := newest(folder, mesh, mirror):
         state = load(path, optimizer, mesh, mixture.digest)
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
 import math
-import os
-import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint import CheckpointException
 
-from storage.artifact import FileEntry, file_entries
-from storage.space import no_space
-from trainer.dcp import load_shards, read_tensors, save_shards
+from storage.checkpoints import (
+    begin_checkpoint,
+    checkpoint_uri,
+    copy_files,
+    files,
+    publish_checkpoint,
+    read_manifest,
+    saved_steps,
+    unfinished,
+    verify,
+    wrong_files,
+)
+from trainer.collectives import agreed
+from trainer.dcp import load_shards, read_tensors
 from trainer.hf import tensors_digest
 from trainer.mesh import Mesh
-from trainer.optimizer import FlatShard, ZeroOptimizer
+from trainer.optimizer import ShardedOptimizer
+from trainer.sharding import FlatShard
+
+__all__ = ["TrainState", "content_digest", "load", "newest", "read_manifest", "rng_state", "verify"]
 
 logger = logging.getLogger(__name__)
-
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class TrainState:
-    """Where training stands: optimizer steps taken, and samples of the mixture they used up."""
+    """Where training stands.
+
+    Attributes:
+        step: optimizer steps taken, those that were left out included.
+        consumed_samples: samples of the mixture they used up.
+        skipped_steps: steps whose updates are not in the weights.
+        guards: what the guards against spikes and forgetting remember, small, JSON; no part of where training stands.
+    """
 
     step: int = 0
     consumed_samples: int = 0
+    skipped_steps: int = 0
+    guards: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def updates(self) -> int:
+        """Updates that are in the weights: Adam's count, for its bias correction."""
+        return self.step - self.skipped_steps
 
 
-def save(
-    folder: Path,
-    state: TrainState,
-    optimizer: ZeroOptimizer,
-    mesh: Mesh,
-    *,
-    mixture_digest: str,
-    keep: int,
-    digest: bool,
-) -> Path:
-    """Write a checkpoint of `state` below `folder` and prune older ones; every rank takes part.
+def newest(folder: Path, mesh: Mesh, mirror: str | None = None) -> Path | None:
+    """The newest checkpoint that is whole, verified by all ranks together, each a part of the files.
 
-    Args:
-        keep: newest checkpoints that stay.
-        digest: record the content digest too; reads the whole checkpoint back once.
-
-    Raises:
-        OSError: there is no room for it; what had been written of it is removed.
+    One that only the mirror has is fetched into the folder. Damaged ones are reported and passed over.
     """
-    final = folder / f"step-{state.step:08}"
-    temporary = folder / f".{final.name}.tmp"
-    try:
-        if mesh.is_first:
-            _remove_temporaries(folder)
-            temporary.mkdir(parents=True)
-        mesh.barrier()
-        save_shards(temporary, {**optimizer.shards(), **_rng_state(mesh)}, mesh.control)
-        written = [path.name for path in temporary.glob(f"__{mesh.rank}_*")]
-        own = mesh.gathered(file_entries(str(temporary), written))
-        if mesh.is_first:
-            _publish(temporary, final, own, state, mesh, mixture_digest, digest)
-            _prune(folder, keep)
-        mesh.barrier()
-    except (Exception, CheckpointException) as error:  # DCP's is no Exception
-        full = no_space(error, str(folder))
-        if mesh.is_first:
-            _remove_temporaries(folder)
-        if full:
-            raise OSError(
-                errno.ENOSPC,
-                f"{os.strerror(errno.ENOSPC)}: step {state.step} could not be saved, {full}; checkpoints saved before "
-                f"it stay, and training goes on from the last of them once there is room",
-            ) from error
-        raise
-    return final
 
+    def candidates() -> list[tuple[int, str]]:
+        here = [(int(path.name.removeprefix("step-")), str(folder)) for path in folder.glob("step-*")]
+        there = [(step, mirror) for step in saved_steps(mirror)] if mirror is not None else []
+        return sorted(here + there, key=lambda found: (found[0], found[1] != mirror), reverse=True)
 
-def newest_verified(folder: Path) -> Path | None:
-    """The newest checkpoint whose files are what its manifest says; damaged ones are reported and passed over."""
-    for path in sorted(folder.glob("step-*"), reverse=True):
-        found = verify(path)
-        if not found:
+    found = agreed(lambda: candidates() if mesh.is_first else [], mesh.control)[0]
+    for step, source in found:
+        path, uri = Path(checkpoint_uri(str(folder), step)), checkpoint_uri(source, step)
+        wrong = _fetched(uri, path, mesh) if source == mirror else _wrong(path, mesh)
+        if not wrong:
             return path
-        logger.warning("checkpoint %s is damaged and is not used: %s", path, "; ".join(found))
+        if mesh.is_first:
+            logger.warning("checkpoint %s is damaged and is not used: %s", uri, "; ".join(wrong))
     return None
 
 
-def verify(path: Path) -> list[str]:
-    """What is wrong with a checkpoint; empty when every file has the size and sha256 that its manifest says."""
-    try:
-        manifest = read_manifest(path)
-    except ValueError as error:
-        return [str(error)]
-    found = []
-    for entry in manifest["files"]:
-        expected = FileEntry(**entry)
-        file = path / expected.path
-        if not file.is_file():
-            found.append(f"{expected.path} is missing")
-        elif file.stat().st_size != expected.size:
-            found.append(f"{expected.path} has {file.stat().st_size} bytes, expected {expected.size}")
-        elif file_entries(str(path), [expected.path])[0] != expected:
-            found.append(f"{expected.path} differs from its sha256")
-    return found
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A checkpoint's manifest.
-
-    Raises:
-        ValueError: there is none, or it is of another schema version.
-    """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} has no readable {MANIFEST}: {error}") from error
-    if manifest.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"{path}: schema {manifest.get('schema_version')}, expected {SCHEMA_VERSION}")
-    return manifest
-
-
-def load(path: Path, optimizer: ZeroOptimizer, mesh: Mesh, mixture_digest: str) -> TrainState:
+def load(path: Path, optimizer: ShardedOptimizer, mesh: Mesh, mixture_digest: str) -> TrainState:
     """Read a verified checkpoint into the optimizer and the parameters; every rank takes part.
 
     The same layout continues bit for bit; another layout gets the same values. Random number generators are restored
@@ -159,12 +109,13 @@ def load(path: Path, optimizer: ZeroOptimizer, mesh: Mesh, mixture_digest: str) 
             f"its order of samples differs, so some would repeat and some be skipped; train into another folder, or "
             f"restore the mixture's sources, weights, budget and seed"
         )
-    rng = _rng_state(mesh) if _world_size(manifest) == mesh.parallel.world_size else {}
+    rng = rng_state(mesh) if _world_size(manifest) == mesh.parallel.world_size else {}
     load_shards(path, {**optimizer.shards(), **rng}, mesh.control)
     _restore_rng(rng)
-    optimizer.set_step(manifest["step"])
+    state = TrainState(**{name: manifest[name] for name in TrainState.__dataclass_fields__ if name in manifest})
+    optimizer.set_updates(state.updates)
     optimizer.publish()
-    return TrainState(manifest["step"], manifest["consumed_samples"])
+    return state
 
 
 def content_digest(path: Path) -> str:
@@ -172,14 +123,49 @@ def content_digest(path: Path) -> str:
     return tensors_digest(read_tensors(path, only_weights=False))
 
 
-def _rng_state(mesh: Mesh) -> dict[str, FlatShard]:
+def _wrong(path: Path, mesh: Mesh) -> list[str]:
+    """What is wrong with a checkpoint; each rank looks at some of the files."""
+
+    def share() -> list[str]:
+        try:
+            entries = files(read_manifest(path))
+        except ValueError as error:
+            return [str(error)] if mesh.is_first else []
+        return wrong_files(path, entries[mesh.rank :: mesh.parallel.world_size])
+
+    return [problem for own in agreed(share, mesh.control) for problem in own]
+
+
+def _fetched(source: str, final: Path, mesh: Mesh) -> list[str]:
+    """Bring a checkpoint here, each rank some of its files; what is wrong with it, empty where it is whole."""
+
+    def begin() -> dict[str, Any]:
+        begin_checkpoint(final)
+        return read_manifest(source)
+
+    def share() -> list[str]:
+        try:
+            copy_files(source, str(unfinished(final)), files(manifest)[mesh.rank :: mesh.parallel.world_size])
+        except (FileNotFoundError, ValueError) as error:  # others say nothing about the files
+            return [str(error)]
+        return []
+
+    manifest = agreed(lambda: begin() if mesh.is_first else {}, mesh.control)[0]
+    wrong = [problem for own in agreed(share, mesh.control) for problem in own]
+    if not wrong:
+        agreed(lambda: publish_checkpoint(final, manifest) if mesh.is_first else None, mesh.control)
+        logger.info("fetched %s from %s", final, source)
+    return wrong
+
+
+def rng_state(mesh: Mesh) -> dict[str, FlatShard]:
     """Every rank's random number generators: one row each of a (ranks, bytes) matrix per kind of device."""
     states = {"rng.cpu": torch.get_rng_state()}
     if mesh.device.type == "cuda":
         states["rng.cuda"] = torch.cuda.get_rng_state(mesh.device)
     world = mesh.parallel.world_size
     return {
-        key: FlatShard(torch.Size((world, state.numel())), mesh.rank * state.numel(), state)
+        key: FlatShard((world, state.numel()), (mesh.rank, 0), (1, state.numel()), 0, state)
         for key, state in states.items()
     }
 
@@ -193,56 +179,3 @@ def _restore_rng(states: dict[str, FlatShard]) -> None:
 
 def _world_size(manifest: dict[str, Any]) -> int:
     return math.prod(manifest["parallel"][axis] for axis in ("dp", "tp", "pp"))
-
-
-def _publish(
-    temporary: Path,
-    final: Path,
-    files: list[FileEntry],
-    state: TrainState,
-    mesh: Mesh,
-    mixture_digest: str,
-    digest: bool,
-) -> None:
-    """Write the manifest and give the folder its name."""
-    files += file_entries(str(temporary), [".metadata"])
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        **asdict(state),
-        "mixture_digest": mixture_digest,
-        "parallel": mesh.parallel.model_dump(),
-        "files": sorted((asdict(entry) for entry in files), key=lambda entry: entry["path"]),
-        "content_digest": content_digest(temporary) if digest else None,
-    }
-    _write_synced(temporary / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(temporary, final)
-    _sync_folder(final.parent)
-    logger.info("saved %s", final)
-
-
-def _prune(folder: Path, keep: int) -> None:
-    for path in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(path)
-
-
-def _remove_temporaries(folder: Path) -> None:
-    """Remove what unfinished saves have left, this one's or those of a killed trainer: it takes room."""
-    for leftover in folder.glob(".step-*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

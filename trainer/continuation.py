@@ -17,11 +17,12 @@ from pathlib import Path
 
 from storage.uri import write_bytes
 from trainer import checkpoint
+from trainer.batch_ramp import samples_before
 from trainer.checkpoint import TrainState
 from trainer.config import TrainJob
 from trainer.data import SampleOrder
 from trainer.mesh import Mesh
-from trainer.optimizer import ZeroOptimizer
+from trainer.optimizer import ShardedOptimizer
 from trainer.start_checks import START_CHECKS
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def continuation_problems(job: TrainJob, mixture: SampleOrder) -> list[str]:
     return []
 
 
-def continue_training(job: TrainJob, mesh: Mesh, mixture: SampleOrder, optimizer: ZeroOptimizer) -> TrainState:
+def continue_training(job: TrainJob, mesh: Mesh, mixture: SampleOrder, optimizer: ShardedOptimizer) -> TrainState:
     """Read the continued checkpoint into the optimizer and the parameters; every rank takes part.
 
     Raises:
@@ -79,10 +80,12 @@ def _unfit(path: Path, job: TrainJob, mixture: SampleOrder) -> list[str]:
         found.append(
             f"it has used {consumed} samples, and the new mixture begins at sample {mixture.first_sample}; mix again"
         )
-    if consumed != step * job.train.global_batch:
+    expected = samples_before(step + 1, job.train.batch_ramp, job.train.global_batch)
+    if consumed != expected:
+        ramp = "" if job.train.batch_ramp is None else f" and batch_ramp {job.train.batch_ramp}"
         found.append(
-            f"its {step} steps took {consumed} samples, {consumed / max(step, 1):g} a step, and train.global_batch is "
-            f"{job.train.global_batch}; keep the earlier training's"
+            f"its {step} steps took {consumed} samples, {consumed / max(step, 1):g} a step, and with "
+            f"train.global_batch {job.train.global_batch}{ramp} they would be {expected}; keep the earlier training's"
         )
     if step >= job.num_steps:
         found.append(f"it stands at step {step} of {job.num_steps}: raise mix.train_tokens, which counts from step 1")

@@ -1,16 +1,18 @@
 """Hugging Face folders: read and write safetensors, whole or in shards; never pickle.
 
 In: a folder with `config.json` and `model.safetensors`, or `model.safetensors.index.json` and its shards.
-Out: the same. Tensors are read one at a time from a memory map, so a model needs no second copy of itself.
+Out: the same. Tensors are read one at a time from a memory map, and of each a rank reads its rectangle only, so no
+process ever holds a second copy of its part. They are written as they come, at most one shard being in memory.
 A tied output matrix is one tensor: `lm_head.weight` is left out on the way in and on the way out.
 
     with open_weights(folder) as weights:
-        model.load_state_dict({name: weights[name] for name in weights})
+        optimizer.load_weights(weights.block)
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,11 +27,11 @@ from torch import Tensor
 
 from trainer.llama_config import LlamaConfig, llama_config, read_config_json
 from trainer.model import Llama
+from trainer.sharding import HEAD, Block
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-HEAD = "lm_head.weight"
-EMBEDDING = "model.embed_tokens.weight"
+SHARD_BYTES = 5_000_000_000  # as transformers cuts
 
 
 class Weights(Mapping[str, Tensor]):
@@ -46,6 +48,11 @@ class Weights(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def block(self, block: Block) -> Tensor:
+        """A rank's rectangle, of shape `block.size`; nothing else of the tensor is read."""
+        part = self._files[block.name].get_slice(block.name)
+        return part[tuple(slice(at, at + size) for at, size in zip(block.offset, block.size, strict=True))]
 
     def shape(self, name: str) -> list[int]:
         return list(self._files[name].get_slice(name).get_shape())
@@ -88,32 +95,57 @@ def load_model(folder: str | Path, dtype: torch.dtype, device: torch.device | st
     return model.to(device)
 
 
-def write_weights(folder: Path, tensors: Mapping[str, Tensor], *, max_shard_bytes: int = 5_000_000_000) -> list[str]:
-    """Write tensors (true names and shapes) as safetensors; the names of the files written.
+def write_weights(folder: Path, tensors: Mapping[str, Tensor], *, max_shard_bytes: int = SHARD_BYTES) -> list[str]:
+    """Write tensors (true names and shapes) that are all in memory; the names of the files written."""
+    sizes = {name: tensor.nbytes for name, tensor in tensors.items()}
+    return stream_weights(folder, sorted(tensors.items()), sizes, max_shard_bytes=max_shard_bytes)
 
-    One file where all fits into `max_shard_bytes`, else shards and an index as transformers names them.
+
+def stream_weights(
+    folder: Path,
+    tensors: Iterable[tuple[str, Tensor]],
+    sizes: Mapping[str, int],
+    *,
+    max_shard_bytes: int = SHARD_BYTES,
+) -> list[str]:
+    """Write tensors as they come, sorted by name, as safetensors; the names of the files written.
+
+    One file where all fits into `max_shard_bytes`, else shards and an index as transformers names them. A file is
+    written when its last tensor has come, so that one shard is in memory.
+
+    Args:
+        sizes: name -> bytes of every tensor that will come; they say which shard holds what.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shards: list[list[str]] = [[]]
-    used = 0
-    for name in sorted(tensors):
-        if shards[-1] and used + tensors[name].nbytes > max_shard_bytes:
-            shards.append([])
-            used = 0
-        shards[-1].append(name)
-        used += tensors[name].nbytes
-    if len(shards) == 1:
-        _save(folder / WEIGHTS, tensors, shards[0])
-        return [WEIGHTS]
-    files = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
+    shards = _planned_shards(sizes, max_shard_bytes)
+    number = len(shards)
+    files = [f"model-{i:05}-of-{number:05}.safetensors" for i in range(1, number + 1)] if number > 1 else [WEIGHTS]
+    coming = iter(tensors)
     for file, names in zip(files, shards, strict=True):
-        _save(folder / file, tensors, names)
+        shard = dict(itertools.islice(coming, len(names)))
+        assert list(shard) == names, f"{file} was to hold {names[:1]}..., {list(shard)[:1]}... came"
+        _save(folder / file, shard)
+    if number == 1:
+        return files
     index = {
-        "metadata": {"total_size": sum(tensor.nbytes for tensor in tensors.values())},
+        "metadata": {"total_size": sum(sizes.values())},
         "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
     }
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return [*files, INDEX]
+
+
+def _planned_shards(sizes: Mapping[str, int], max_shard_bytes: int) -> list[list[str]]:
+    """Names in order, cut so that no shard of more than one tensor is larger than `max_shard_bytes`."""
+    shards: list[list[str]] = [[]]
+    used = 0
+    for name in sorted(sizes):
+        if shards[-1] and used + sizes[name] > max_shard_bytes:
+            shards.append([])
+            used = 0
+        shards[-1].append(name)
+        used += sizes[name]
+    return shards
 
 
 def copy_other_files(source: Path, target: Path) -> list[str]:
@@ -142,8 +174,8 @@ def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def _save(path: Path, tensors: Mapping[str, Tensor], names: list[str]) -> None:
-    save_file({name: tensors[name].contiguous() for name in names}, path, {"format": "pt"})
+def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
     path.chmod(0o644)  # safetensors leaves it readable to its owner only
 
 

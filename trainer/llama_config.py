@@ -1,7 +1,8 @@
 """The shape of a Llama, read from a Hugging Face `config.json`; no torch.
 
 In: the dict of a config.json as transformers 5 writes it (`rope_parameters`) or as 4 did (`rope_theta`,
-`rope_scaling`). Out: `LlamaConfig`. What the trainer cannot compute exactly is refused by name, because training a
+`rope_scaling`), of a Llama 1 to 3.2, a SmolLM or another model of that architecture, or of a Mistral 7B, whose layers
+are a Llama's. Out: `LlamaConfig`. What the trainer cannot compute exactly is refused by name, because training a
 nearly right architecture looks like training.
 
     config = read_llama_config("path/to/hf-folder")
@@ -27,8 +28,20 @@ class Llama3RopeScaling:
 
 
 @dataclass(frozen=True)
+class LinearRopeScaling:
+    """RoPE whose positions are divided by `factor` (`rope_type: linear`; Chen et al. 2023)."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
 class LlamaConfig:
-    """Sizes of a Llama; `num_kv_heads` < `num_heads` is grouped-query attention."""
+    """Sizes of a Llama; `num_kv_heads` < `num_heads` is grouped-query attention.
+
+    Attributes:
+        sliding_window: Mistral: positions that each position attends to, its own included. The trainer attends to all
+            before, which is the same up to that length; longer sequences are refused (`trainer.problems`).
+    """
 
     vocab_size: int
     hidden_size: int
@@ -40,8 +53,9 @@ class LlamaConfig:
     max_positions: int
     rms_norm_eps: float
     rope_theta: float
-    rope_scaling: Llama3RopeScaling | None
+    rope_scaling: Llama3RopeScaling | LinearRopeScaling | None
     tied: bool
+    sliding_window: int | None = None
 
     @property
     def num_parameters(self) -> int:
@@ -52,7 +66,12 @@ class LlamaConfig:
         return self.num_layers * layer + vocabulary + self.hidden_size
 
 
-_ONLY = {"model_type": "llama", "hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+_ONLY = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+# What transformers takes where config.json says nothing, by model_type.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {"max_position_embeddings": 2048},
+    "mistral": {"max_position_embeddings": 131072, "num_key_value_heads": 8, "sliding_window": 4096},
+}
 
 
 def llama_config(fields: Mapping[str, Any]) -> LlamaConfig:
@@ -61,15 +80,18 @@ def llama_config(fields: Mapping[str, Any]) -> LlamaConfig:
     Raises:
         ValueError: another architecture, or an option that the trainer does not compute; all of them named.
     """
-    wrong = [
+    model_type = fields.get("model_type", "llama")
+    wrong = [] if model_type in _DEFAULTS else [f"model_type is {model_type!r}, expected 'llama' or 'mistral'"]
+    fields = _DEFAULTS.get(model_type, {}) | dict(fields)
+    wrong += [
         f"{name} is {fields[name]!r}, expected {expected!r}"
         for name, expected in _ONLY.items()
         if fields.get(name, expected) != expected
     ]
     rope = dict(fields.get("rope_scaling") or {}) | dict(fields.get("rope_parameters") or {})
-    rope_type = rope.get("rope_type", rope.get("type", "default"))
-    if rope_type not in ("default", "llama3"):
-        wrong.append(f"rope_type is {rope_type!r}, expected 'default' or 'llama3'")
+    rope_type = str(rope.get("rope_type", rope.get("type", "default")))
+    if rope_type not in ("default", "llama3", "linear"):
+        wrong.append(f"rope_type is {rope_type!r}, expected 'default', 'llama3' or 'linear'")
     if rope.get("partial_rotary_factor", fields.get("partial_rotary_factor") or 1.0) != 1.0:
         wrong.append("partial_rotary_factor is not 1")
     required = ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
@@ -85,11 +107,13 @@ def llama_config(fields: Mapping[str, Any]) -> LlamaConfig:
         num_heads=heads,
         num_kv_heads=fields.get("num_key_value_heads") or heads,
         head_dim=fields.get("head_dim") or fields["hidden_size"] // heads,
-        max_positions=fields.get("max_position_embeddings", 2048),
+        max_positions=fields["max_position_embeddings"],
         rms_norm_eps=fields.get("rms_norm_eps", 1e-6),
         rope_theta=float(rope.get("rope_theta") or fields.get("rope_theta") or 10000.0),
-        rope_scaling=_llama3_scaling(rope, fields) if rope_type == "llama3" else None,
+        rope_scaling=_rope_scaling(rope_type, rope, fields),
         tied=fields.get("tie_word_embeddings", False),
+        # Only a Mistral's is read: transformers' Llama knows no window, whatever its config.json says.
+        sliding_window=fields["sliding_window"] if model_type == "mistral" else None,
     )
 
 
@@ -118,10 +142,16 @@ def read_llama_config(folder: str | Path) -> LlamaConfig:
         raise ValueError(f"{folder}: {error}") from error
 
 
-def _llama3_scaling(rope: Mapping[str, Any], fields: Mapping[str, Any]) -> Llama3RopeScaling:
-    return Llama3RopeScaling(
-        factor=rope["factor"],
-        low_freq_factor=rope["low_freq_factor"],
-        high_freq_factor=rope["high_freq_factor"],
-        original_max_positions=rope.get("original_max_position_embeddings", fields.get("max_position_embeddings")),
-    )
+def _rope_scaling(
+    rope_type: str, rope: Mapping[str, Any], fields: Mapping[str, Any]
+) -> Llama3RopeScaling | LinearRopeScaling | None:
+    if rope_type == "linear":
+        return LinearRopeScaling(rope["factor"])
+    if rope_type == "llama3":
+        return Llama3RopeScaling(
+            factor=rope["factor"],
+            low_freq_factor=rope["low_freq_factor"],
+            high_freq_factor=rope["high_freq_factor"],
+            original_max_positions=rope.get("original_max_position_embeddings", fields["max_position_embeddings"]),
+        )
+    return None

@@ -8,22 +8,31 @@ The new logits are masked by leaving their rows out of the last product, so that
 same shapes. The second check also covers what the first cannot see: the rest of config.json, and the loader. What the
 new rows cost before they are trained (the loss with all logits, minus the base's) is reported per language.
 
+One process checks, and a model of any size fits: the texts go through it a layer at a time, so that what is in memory
+is one layer, or the embedding, or the head, beside the texts' hidden states.
+
     check_start(model, base_model, check_texts, dtype, device)   # raises, or returns the report
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainer.hf import EMBEDDING, HEAD, Weights, load_model, open_weights
+from trainer.config import ParallelConfig
+from trainer.hf import Weights, open_weights
+from trainer.layout import Coordinates
 from trainer.llama_config import read_llama_config
 from trainer.loss import token_losses
-from trainer.model import linear
+from trainer.model import Llama, linear
+from trainer.parallelize import cut_to_stage, materialize
+from trainer.sharding import EMBEDDING, HEAD, stage_blocks
+from trainer.stages import split_stages
 
 logger = logging.getLogger(__name__)
 
@@ -124,20 +133,37 @@ def _losses(
     """Per language: predicted tokens, mean loss over the base vocabulary, mean loss over all logits."""
     if not texts:
         return {}
-    model = load_model(folder, dtype, device).eval()
-    assert model.lm_head is not None
-    old_rows = model.lm_head.weight[:base_vocab]
+    tokens = {language: [torch.tensor([ids], device=device) for ids in lists] for language, lists in texts.items()}
+    hidden = {language: [ids[:, :-1] for ids in lists] for language, lists in tokens.items()}
+    for layer in _layer_by_layer(folder, dtype, device):
+        hidden = {language: [layer.hidden(x) for x in states] for language, states in hidden.items()}
+    assert layer.lm_head is not None, "the last one has the head"
+    head = layer.lm_head.weight
     found = {}
-    for language, lists in texts.items():
+    for language, states in hidden.items():
         masked = unmasked = torch.zeros((), dtype=torch.float64, device=device)
-        for ids in lists:
-            tokens = torch.tensor([ids], device=device)
-            hidden = model.hidden(tokens[:, :-1])
-            masked = masked + _total(linear(hidden, old_rows), tokens)
-            unmasked = unmasked + _total(model.lm_head(hidden), tokens)
-        count = sum(len(ids) - 1 for ids in lists)
+        for x, ids in zip(states, tokens[language], strict=True):
+            masked = masked + _total(linear(x, head[:base_vocab]), ids)
+            unmasked = unmasked + _total(linear(x, head), ids)
+        count = sum(ids.shape[1] - 1 for ids in tokens[language])
         found[language] = (count, masked.item() / count, unmasked.item() / count)
     return found
+
+
+def _layer_by_layer(folder: Path, dtype: torch.dtype, device: torch.device) -> Iterator[Llama]:
+    """A model as the stages of a pipeline that has one for each layer, each read when it is asked for."""
+    shape = read_llama_config(folder)
+    parallel = ParallelConfig(pp=shape.num_layers, layers_per_stage=[1] * shape.num_layers)
+    with open_weights(folder) as weights:
+        for stage in split_stages(shape, parallel):
+            blocks = stage_blocks(shape, parallel, Coordinates(tp=0, dp=0, pp=stage.pp_rank), stage)
+            with torch.device("meta"):
+                layer = Llama(shape, dtype)
+            cut_to_stage(layer, stage)
+            materialize(layer, blocks, dtype, device)
+            for name, parameter in layer.named_parameters():
+                parameter.copy_(weights.block(blocks[name]))
+            yield layer
 
 
 def _total(logits: Tensor, tokens: Tensor) -> Tensor:

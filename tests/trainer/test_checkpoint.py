@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,28 @@ import torch
 from torch.distributed.checkpoint import FileSystemWriter
 
 from tests.trainer.ranks import FakeMixture, run_ranks, tiny_job, train_job
-from trainer.checkpoint import content_digest, newest_verified, read_manifest, verify
+from tests.trainer.test_checkpoint_writer import alone
+from trainer.checkpoint import content_digest, newest, read_manifest, verify
 from trainer.config import TrainJob
 from trainer.dcp import read_tensors, rectangles
 from trainer.hf import parameter_shapes
 from trainer.llama_config import read_llama_config
 from trainer.mesh import Mesh
 from trainer.metrics import read_rows
-from trainer.optimizer import FlatShard
+from trainer.sharding import FlatShard
 
 
 @pytest.mark.parametrize("shape", [(7,), (5, 4), (1, 9), (9, 1)])
-def test_rectangles_cover_any_range_once_and_in_order(shape: tuple[int, ...]) -> None:
-    numel = torch.Size(shape).numel()
-    places = torch.arange(numel).view(shape)
+@pytest.mark.parametrize("moved", [0, 2])
+def test_rectangles_cover_any_range_once_and_in_order(shape: tuple[int, ...], moved: int) -> None:
+    """Of a whole tensor, and of a block of it: a rank's columns of o_proj begin in the middle of a row."""
+    numel = math.prod(shape)
+    whole, offset = tuple(size + 2 * moved for size in shape), (moved,) * len(shape)
+    places = torch.full(whole, -1)
+    places[tuple(slice(moved, moved + size) for size in shape)] = torch.arange(numel).view(shape)
     for begin in range(numel + 1):
         for end in range(begin, numel + 1):
-            found = rectangles(FlatShard(torch.Size(shape), begin, torch.empty(end - begin)))
+            found = rectangles(FlatShard(whole, offset, shape, begin, torch.empty(end - begin)))
             assert len(found) <= 3
             pieces = [
                 places[tuple(slice(at, at + size) for at, size in zip(chunk.offsets, chunk.sizes, strict=True))]
@@ -123,7 +129,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_older_one_used(
     folder = tmp_path / "out/checkpoints"
     damage(folder / "step-00000006")
     with caplog.at_level(logging.WARNING):
-        assert newest_verified(folder) == folder / "step-00000003"
+        assert newest(folder, alone()) == folder / "step-00000003"
     assert "step-00000006" in caplog.text
     assert said in caplog.text
 

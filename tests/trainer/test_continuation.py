@@ -14,6 +14,7 @@ from tasks.mix.config import ContinueConfig, MixConfig
 from tasks.mix.mix import mix
 from tests.storage.token_sources import Source, write_sources
 from tests.trainer.ranks import FakeMixture, PackedMixture, run_ranks, tiny_job, train_job
+from trainer.batch_ramp import BatchRamp
 from trainer.checkpoint import TrainState, content_digest, read_manifest
 from trainer.config import ParallelConfig, TrainJob
 from trainer.mesh import Mesh
@@ -96,7 +97,14 @@ def test_another_global_batch_is_refused_by_every_rank(earlier: TrainJob, tmp_pa
     train = job.train.model_copy(update={"global_batch": 4, "parallel": ParallelConfig(dp=2)})
     with pytest.raises(AssertionError) as refused:
         run_ranks(2, train_job, job.model_copy(update={"train": train}), later())
-    assert str(refused.value).count("took 32 samples, 8 a step, and train.global_batch is 4") == 2
+    assert str(refused.value).count("took 32 samples, 8 a step, and with train.global_batch 4 they would be 16") == 2
+
+
+def test_a_batch_ramp_that_the_earlier_training_did_not_have_is_refused(earlier: TrainJob, tmp_path: Path) -> None:
+    job = going_on(earlier, tmp_path / "later")
+    train = job.train.model_copy(update={"batch_ramp": BatchRamp(start=2, increment=6, samples=4)})
+    with pytest.raises(AssertionError, match=r"with train.global_batch 8 and batch_ramp .* they would be 20; keep"):
+        run_ranks(1, train_job, job.model_copy(update={"train": train}), later())
 
 
 def _train_on(mesh: Mesh, job: TrainJob, mixture: str) -> Any:

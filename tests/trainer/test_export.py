@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.trainer.ranks import run_ranks, tiny_job, train_job, write_tiny_model
+from trainer import hf
 from trainer.checkpoint import read_manifest
 from trainer.dcp import read_tensors
 from trainer.export import export
@@ -35,7 +37,7 @@ def test_round_trip(trained: dict[bool, Path], tmp_path: Path, tied: bool, dtype
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer/tokenizer.json").write_text('{"new": true}')
     outcome = export(checkpoint, trained[tied] / "model", tmp_path / "tokenizer", tmp_path / "out", dtype)
-    assert outcome.details["max_logit_difference"] == 0.0
+    assert (outcome.details["compared"], outcome.details["max_logit_difference"]) == ("logits", 0.0)
     assert outcome.details["checkpoint_digest"] == read_manifest(checkpoint)["content_digest"]
     with open_weights(tmp_path / "out") as weights:
         assert ("lm_head.weight" in weights) is not tied
@@ -53,6 +55,27 @@ def test_same_checkpoint_same_bytes(trained: dict[bool, Path], tmp_path: Path) -
     checkpoint, model = trained[True] / "out/checkpoints/step-00000006", trained[True] / "model"
     outcomes = [export(checkpoint, model, model, tmp_path / name) for name in ("a", "b")]
     assert outcomes[0].files == outcomes[1].files
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_too_large_to_run_is_compared_tensor_by_tensor(
+    trained: dict[bool, Path], tmp_path: Path, tied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, model = trained[tied] / "out/checkpoints/step-00000006", trained[tied] / "model"
+    outcome = export(checkpoint, model, model, tmp_path / "good", compare_logits_up_to=100)
+    assert outcome.details["compared"] == "tensors"
+    assert outcome.files == export(checkpoint, model, model, tmp_path / "small").files
+    write = hf._save
+
+    def write_wrongly(path: Path, tensors: Any) -> None:
+        write(path, tensors)
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+
+    monkeypatch.setattr(hf, "_save", write_wrongly)
+    with pytest.raises(ValueError, match=r"1 tensors are not the checkpoint's.* first model.norm.weight"):
+        export(checkpoint, model, model, tmp_path / "bad", compare_logits_up_to=100)
 
 
 def test_another_architecture_is_refused(trained: dict[bool, Path], tmp_path: Path) -> None:

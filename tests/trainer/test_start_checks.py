@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from tests.trainer.ranks import run_ranks, tiny_job, train_job, write_tiny_model
-from trainer.hf import EMBEDDING, HEAD, open_weights, write_weights
+from trainer.hf import load_model, open_weights, write_weights
+from trainer.loss import token_losses
+from trainer.sharding import EMBEDDING, HEAD
 from trainer.start_checks import check_start
 
 TEXTS = {"en": [[5, 9, 31, 2, 77], [95, 0, 14]], "ja": [[8, 8, 60, 61, 62, 3]]}
@@ -47,6 +49,16 @@ def test_old_text_costs_what_it_did_and_the_new_rows_rise_is_reported(
         assert row["tokens"] == tokens
         assert row["masked_loss"] == row["base_loss"]
         assert row["unmasked_rise"] == row["unmasked_loss"] - row["base_loss"] > 0
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_layer_by_layer_the_loss_is_the_whole_models_to_the_bit(tmp_path: Path, tied: bool, num_layers: int) -> None:
+    base = write_tiny_model(tmp_path, tie_word_embeddings=tied, num_hidden_layers=num_layers)
+    model, tokens = load_model(base, torch.float32), torch.tensor([TEXTS["ja"][0]])
+    losses = token_losses(model(tokens[:, :-1]), tokens[:, 1:])
+    row = check_start(base, base, TEXTS, torch.float32, CPU)["languages"]["ja"]
+    assert row["base_loss"] == row["unmasked_loss"] == losses.sum(dtype=torch.float64).item() / 5
 
 
 @pytest.mark.parametrize(
