@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from flows.cli_groups import classifier_app, language_app, mix_app, tokenizer_app
+from flows.cli_models import export, import_megatron
 from flows.cli_support import Root, RunFile, Set, bad_usage, console, errors, load, named, reporting
 from tasks.stage import STAGES
 
@@ -28,6 +29,8 @@ app.add_typer(language_app, name="language")
 app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(mix_app, name="mix")
 app.add_typer(classifier_app, name="classifier")
+app.command("export")(export)
+app.command("import-megatron")(import_megatron)
 
 STAGE_HELP = "one of " + ", ".join(STAGES)
 STEP_HELP = "export and evaluate the checkpoint saved at this step, not the last; also while training runs"
