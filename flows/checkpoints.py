@@ -93,7 +93,7 @@ def score_rows(run: RunConfig) -> list[dict[str, Any]]:
                 at = step if score["model"] == "trained" else 0
                 rows.append({
                     "step": at,
-                    "tokens": at * run.train.tokens_per_step,
+                    "tokens": run.tokens_after(at),
                     **{name: score[name] for name in ("model", "task", "metric", "language", "value")},
                     "low": score["ci_low"],
                     "high": score["ci_high"],

@@ -14,6 +14,7 @@ from flows.variants import Sweep, shared_stages
 from storage.artifact import read_manifest
 from storage.uri import join
 from tasks.report.artifacts import RunArtifacts
+from trainer.batch_ramp import steps_for
 
 Failures = Mapping[str, Sequence[str]]
 
@@ -46,7 +47,7 @@ def compare(sweep: Sweep, plans: Mapping[str, Plan], failures: Failures) -> dict
                 run=run.model_dump(mode="json"),
                 artifacts={stage.stage: stage.uri for stage in plan},
                 num_steps=run.num_steps,
-                tokens_per_step=run.train.tokens_per_step,
+                tokens_after=run.tokens_after,
                 checkpoints={step: evaluations[name][step] for step in sweep.steps[name] if step in evaluations[name]},
                 shared=shared[name],
                 differences={} if name == first else _differences(sweep, name, first, evaluations),
@@ -72,9 +73,9 @@ def _differences(
     ours, theirs = sweep.runs[name], sweep.runs[first]
     found = {}
     for step, uri in evaluations[name].items():
-        tokens = step * ours.train.tokens_per_step
-        their_step, rest = divmod(tokens, theirs.train.tokens_per_step)
-        if rest or their_step not in evaluations[first]:
+        tokens, batch = ours.tokens_after(step), theirs.train.global_batch
+        their_step = steps_for(tokens // theirs.train.seq_len, theirs.train.batch_ramp, batch)
+        if theirs.tokens_after(their_step) != tokens or their_step not in evaluations[first]:
             continue
         pair = [RunArtifacts.read({"evaluate": at}) for at in (uri, evaluations[first][their_step])]
         rows = []

@@ -28,6 +28,7 @@ from tasks.mix.config import MixConfig
 from tasks.refine.config import RefineConfig
 from tasks.shards import ExecutorConfig
 from tasks.train.config import TrainStageConfig
+from trainer.batch_ramp import batch_of, samples_before, steps_for
 from trainer.problems import problems
 
 
@@ -65,7 +66,11 @@ class RunConfig(BaseModel):
     @property
     def num_steps(self) -> int:
         """Optimizer steps that the token budget makes."""
-        return self.mix.train_tokens // self.train.tokens_per_step
+        return steps_for(self.mix.train_tokens // self.train.seq_len, self.train.batch_ramp, self.train.global_batch)
+
+    def tokens_after(self, step: int) -> int:
+        """Tokens of the samples that steps 1 to `step` read, padding counted."""
+        return samples_before(step + 1, self.train.batch_ramp, self.train.global_batch) * self.train.seq_len
 
     @property
     def weights(self) -> dict[str, float]:
@@ -112,11 +117,14 @@ class RunConfig(BaseModel):
     def _training_fits_its_budget(self) -> RunConfig:
         steps = self.num_steps
         if steps == 0:
+            first = "global_batch" if self.train.batch_ramp is None else "batch_ramp.start"
+            batch = batch_of(1, self.train.batch_ramp, self.train.global_batch)
             raise ValueError(
-                f"mix.train_tokens {self.mix.train_tokens} is less than one step: train.global_batch "
-                f"{self.train.global_batch} x train.seq_len {self.train.seq_len} = {self.train.tokens_per_step}"
+                f"mix.train_tokens {self.mix.train_tokens} is less than one step: train.{first} {batch} x "
+                f"train.seq_len {self.train.seq_len} = {self.tokens_after(1)}"
             )
-        if found := problems(self.train, num_steps=steps):
+        held_out = self.languages.values() if self.mix.validation_tokens >= self.train.seq_len else ()
+        if found := problems(self.train, num_steps=steps, languages=set(held_out)):
             raise ValueError("train: " + "; ".join(found))
         return self
 

@@ -1,9 +1,9 @@
 """`hibari mix show`: which documents a training step reads.
 
 In: a run, a range of steps, a split. Out: per sample the documents it reads, with id, URL (or file and row), and
-which tokens of each. A step reads the `global_batch` samples that follow those of the steps before, whatever the
-layout. Steps before a change of the mixture are looked up in the mixture that they read. Nothing need be trained: the
-mixture says it all.
+which tokens of each. A step reads the `global_batch` samples (fewer while a batch ramp lasts) that follow those of the
+steps before, whatever the layout. Steps before a change of the mixture are looked up in the mixture that they read.
+Nothing need be trained: the mixture says it all.
 
     samples = read_steps(load_run("configs/demo.yaml"), "configs/demo.yaml", Steps(120, 121))
     samples[0].documents[0].origin.url
@@ -32,6 +32,7 @@ from storage.mixture_plan import read_plan, resolve_uri
 from storage.uri import join, read_bytes
 from tasks.stage import StageError
 from tokenizer.encoder import Encoder, load_encoder
+from trainer.batch_ramp import BatchRamp, samples_before, step_of
 
 TEXT_TOKENS = 64  # decoded of each piece
 TEXT_CHARACTERS = 80
@@ -99,8 +100,8 @@ def read_steps(run: RunConfig, run_file: str, asked: Steps) -> list[ReadSample]:
     """Every sample of the steps that are asked for, in order; raises as `show_steps`."""
     mixture = _mixture_uri(run, run_file)
     _check(run, mixture, asked)
-    batch = run.train.global_batch
-    first, end = (asked.first - 1) * batch, asked.last * batch
+    ramp, batch = _batches(run, asked.split)
+    first, end = samples_before(asked.first, ramp, batch), samples_before(asked.last + 1, ramp, batch)
     found: list[ReadSample] = []
     for uri, here, until in _stretches(mixture, asked.split, first, end):
         with Mixture.open(uri, asked.split) as opened:
@@ -118,7 +119,7 @@ def _check(run: RunConfig, mixture: str, asked: Steps) -> None:
     if asked.split not in splits:
         raise ConfigError([f"--split {asked.split}: this run has none; set mix.validation_tokens above 0"])
     split = splits[asked.split]
-    num_steps = -(-split.num_samples // run.train.global_batch)
+    num_steps = step_of(split.num_samples - 1, *_batches(run, asked.split))
     if not 1 <= asked.first <= asked.last <= num_steps:
         given = f"--step {asked.first}" + (f" --last {asked.last}" if asked.last != asked.first else "")
         raise ConfigError([f"{given}: expected steps of the {asked.split} mixture, 1 to {num_steps}, in order"])
@@ -127,6 +128,11 @@ def _check(run: RunConfig, mixture: str, asked: Steps) -> None:
         names += [name for phase in read_phases(mixture) for name in phase.weights if name not in names]
     if asked.source is not None and asked.source not in names:
         raise ConfigError([f"--source {asked.source}: no such source; the mixture has {', '.join(names)}"])
+
+
+def _batches(run: RunConfig, split: str) -> tuple[BatchRamp | None, int]:
+    """Ramp and full size of a split's batches; only those of training grow."""
+    return (run.train.batch_ramp if split == "train" else None), run.train.global_batch
 
 
 def _mixture_uri(run: RunConfig, run_file: str) -> str:
@@ -179,7 +185,7 @@ def _read(run: RunConfig, uri: str, mixture: Mixture, asked: Steps, samples: ran
         sample = mixture[i]
         if encoder is not None:
             pieces = _with_texts(pieces, sample, encoder)
-        step = i // run.train.global_batch + 1
+        step = step_of(i, *_batches(run, asked.split))
         found.append(ReadSample(step, i, mixture.sources[trace.source], sample.padding, tuple(pieces)))
     return found
 

@@ -37,6 +37,7 @@ from tasks.report.licences import licences
 from tasks.stage import STAGES, StagePlan
 from tasks.train.continued import CONTINUES, training_fingerprint
 from tasks.train.launch import work_folder
+from trainer.batch_ramp import samples_before
 
 # Raise a stage's version whenever the same inputs and literals give other bytes.
 ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -46,10 +47,10 @@ ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "initialize": ("2", ("torch", "safetensors")),
     "binarize": ("2", ("sentencepiece", "tokenizers", "pyarrow", "xxhash")),
     "mix": ("2", ("numpy",)),
-    "train": ("1", ("torch",)),
+    "train": ("2", ("torch",)),
     "export": ("1", ("torch", "safetensors")),
     "evaluate": ("1", ("torch", "transformers")),
-    "report": ("5", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
+    "report": ("6", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
 }
 # Settings that decide when a stage gives up, or how its work is laid out, not what it computes.
 CURATE_LIMITS = {"max_page_seconds", "max_page_memory_mib", "max_bad_record_ratio"}
@@ -72,7 +73,9 @@ TRAIN_LAYOUT = {
     "log_every",
     "threads_per_rank",
 }
-TRAIN_LAYOUT |= {"collective_timeout_s", "stop_grace_s", "cancel_grace_s", "timeout_s"}
+TRAIN_LAYOUT |= {"collective_timeout_s", "stack_dump_s", "stop_grace_s", "cancel_grace_s", "timeout_s", "max_restarts"}
+TRAIN_LAYOUT |= {"recompute", "compile", "loss_chunk", "async_checkpoints", "keep_every", "wandb_project"}
+TRAIN_LAYOUT |= {"validate_every", "validation_samples", "forgetting", "straggler_every", "straggler_ratio"}
 
 
 @dataclass(frozen=True)
@@ -308,9 +311,11 @@ def _plan_dataset(planner: _Planner, run: RunConfig) -> None:
     literals = run.mix.model_dump(mode="json", exclude={"continues"}) | {"seed": run.seed}
     literals["weights"] = [[source.name, source.weight] for source in run.sources]
     literals |= {"seq_len": run.train.seq_len, "global_batch": run.train.global_batch, "ceilings": run.ceilings}
+    if (ramp := run.train.batch_ramp) is not None:  # decides which samples a step reads
+        literals["batch_ramp"] = ramp.model_dump(mode="json")
     inputs = planner.made("binarize")
     if (continues := run.mix.continues) is not None:
-        literals["continued_samples"] = continues.step * run.train.global_batch
+        literals["continued_samples"] = samples_before(continues.step + 1, ramp, run.train.global_batch)
         inputs["continued mixture"] = planner.external("mix.continues", partial(_mixture_read_by, continues.training))
     planner.add("mix", literals, inputs)
 

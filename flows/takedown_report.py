@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainer.skipped import SKIPPED
+
 MAX_ROWS = 50
 MAX_RANGES = 12
 TEXT_MAY_STAY = """\
@@ -95,7 +97,7 @@ def _trainings(facts: Mapping[str, Any]) -> list[str]:
         read, steps = row["read"], row["steps_that_read"]
         done = f"{row['steps']:,} steps" + ("" if row["finished"] else " that are saved so far (it is not finished)")
         for gone in row["not_traced"]:
-            first, last = (sample // row["global_batch"] + 1 for sample in gone["samples"])
+            first, last = gone["steps"]
             lines += [
                 f"Steps {first:,}-{last:,} read mixture `{gone['mixture']}`, which is not here: not looked through.",
                 "",
@@ -105,11 +107,14 @@ def _trainings(facts: Mapping[str, Any]) -> list[str]:
             continue
         shown = [f"{first:,}" if first == last else f"{first:,}-{last:,}" for first, last in steps]
         lines += [
-            f"Of {done} of {_count(row['global_batch'], 'sequence')} each, these read it: {_first(shown, MAX_RANGES)}.",
+            f"Of {done} of {'at most ' if row['batch_ramp'] else ''}{_count(row['global_batch'], 'sequence')} each, "
+            f"these read it: {_first(shown, MAX_RANGES)}.",
             f"The first is {steps[0][0]:,}, the last {steps[-1][1]:,}.",
             f"They read {_count(read['documents'], 'document')}, {_count(read['tokens'], 'token')}, in "
             f"{_count(row['samples'], 'sample')}.",
         ]
+        if row["left_out"]:
+            lines.append(f"Of these samples {row['left_out']:,} left no trace in the weights (`{SKIPPED}`).")
         lines += ["", *(_seen(f"checkpoint of step {found['step']:,}", found) for found in row["checkpoints"])]
         lines += [_seen(f"exported model `{found['artifact']}`", found) for found in row["models"]]
     return lines

@@ -1,8 +1,8 @@
 """Which training steps read pages that were taken down, and which checkpoints and models have therefore seen them.
 
-In: what was found below the root, and for each mixture the samples that read it. Step n (from 1) reads samples
-(n - 1) * global_batch to n * global_batch - 1, whatever the layout, so samples are steps. A training whose mixture
-continues an earlier one has read that, too, up to where its own begins.
+In: what was found below the root, and for each mixture the samples that read it. Step n (from 1) reads the
+`global_batch` samples after those of the steps before (fewer while a batch ramp lasts), whatever the layout, so samples
+are steps. A training whose mixture continues an earlier one has read that, too, up to where its own begins.
 
     rows = trainings(inventory("runs"), {"demo-0123456789ab": reading(mixture, found)}, kept_runs("runs"))
 """
@@ -22,6 +22,8 @@ from storage.checkpoints import FOLDER, saved_steps
 from storage.consumption import Phase, read_phases
 from storage.uri import join
 from tasks.train.launch import work_folder
+from trainer.batch_ramp import BatchRamp, levels
+from trainer.skipped import read_skipped
 
 
 def trainings(
@@ -75,13 +77,28 @@ def _nothing() -> Reading:
     return Reading(*np.empty((3, 0), np.int64))
 
 
+def _steps(samples: np.ndarray, mixture: Artifact) -> np.ndarray:
+    """The step that reads each sample."""
+    assert mixture.manifest is not None, "only complete mixtures are read"
+    literals = mixture.manifest.literals
+    ramp = BatchRamp(**literals["batch_ramp"]) if "batch_ramp" in literals else None
+    known = levels(ramp, int(literals["global_batch"]))
+    batches, steps, firsts = np.array([[level.batch, level.first_step, level.first_sample] for level in known]).T
+    level = np.searchsorted(firsts, samples, side="right") - 1
+    return steps[level] + (samples - firsts[level]) // batches[level]
+
+
 def _not_traced(mixture: Artifact, artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
     """Samples that the run has read of mixtures that are not among the artifacts: what they read is not known."""
     there = {artifact.folder for artifact in artifacts if artifact.stage == "mix" and artifact.manifest}
-    return [
-        {"mixture": phase.mixture, "samples": [phase.first_sample, phase.end_sample - 1]}
+    gone = [
+        (phase.mixture, np.array([phase.first_sample, phase.end_sample - 1]))
         for phase in _earlier(mixture)
         if phase.mixture not in there and phase.end_sample > phase.first_sample
+    ]
+    return [
+        {"mixture": folder, "samples": samples.tolist(), "steps": _steps(samples, mixture).tolist()}
+        for folder, samples in gone
     ]
 
 
@@ -102,11 +119,10 @@ def _training(
     training: Artifact, mixture: Artifact, read: Reading, exports: Mapping[str, int | None]
 ) -> dict[str, Any]:
     assert mixture.manifest is not None, "only complete mixtures are read"
-    batch = int(mixture.manifest.literals["global_batch"])
     places = {join(training.uri, FOLDER), join(str(work_folder(training.uri)), FOLDER)}
     saved = sorted({step for place in places for step in saved_steps(place)})
     last = training.manifest.counts["steps"] if training.manifest else max(saved, default=0)
-    steps = read.samples // batch + 1
+    steps = _steps(read.samples, mixture)
 
     def by(step: int) -> dict[str, int]:
         """What had been read when `step` was done."""
@@ -119,13 +135,24 @@ def _training(
         "mixture": mixture.folder,
         "finished": training.manifest is not None,
         "steps": last,
-        "global_batch": batch,
+        "global_batch": int(mixture.manifest.literals["global_batch"]),
+        "batch_ramp": "batch_ramp" in mixture.manifest.literals,
         "samples": len(np.unique(read.samples[steps <= last])),
+        "left_out": _left_out(training, np.unique(read.samples[steps <= last])),
         "steps_that_read": ranges(steps[steps <= last]),
         "read": by(last),
         "checkpoints": [by(step) for step in saved],
         "models": [{"artifact": folder} | by(last if step is None else step) for folder, step in exports.items()],
     }
+
+
+def _left_out(training: Artifact, samples: np.ndarray) -> int:
+    """How many of these samples the training's spike guard left out, so that they are in no weight."""
+    out = np.zeros(len(samples), bool)
+    for place in {training.uri, str(work_folder(training.uri))}:
+        for row in read_skipped(place):
+            out |= (samples >= row.first_sample) & (samples <= row.last_sample)
+    return int(out.sum())
 
 
 def samples_of(documents: Sequence[Document], readings: Mapping[str, Reading]) -> list[dict[str, list[list[int]]]]:

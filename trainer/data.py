@@ -1,9 +1,10 @@
 """Which samples a rank trains on, from one integer: the samples consumed so far.
 
 In: a mixture whose sample `i` is the i-th to be trained on. Out: micro-batches. A global batch is the next
-`global_batch` samples, whatever the layout: pass `m` takes the next `micro_batch x dp` of them, and rank `r` the
-r-th run of `micro_batch` in there (Megatron-LM, `training/datasets/data_samplers.py`). Nothing but the integer needs
-saving, and another number of ranks continues with the same samples.
+`global_batch` samples (fewer while it grows, `trainer.batch_ramp`), whatever the layout: pass `m` takes the next
+`micro_batch x dp` of them, and rank `r` the r-th run of `micro_batch` in there (Megatron-LM,
+`training/datasets/data_samplers.py`). Nothing but the integer needs saving, and another number of ranks continues with
+the same samples.
 
 Packed samples may end in padding, whose positions are no targets. Where the mixture resets attention at document
 boundaries, a batch also says which document each position belongs to.
@@ -14,7 +15,7 @@ boundaries, a batch also says which document each position belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.batch_ramp import samples_before, steps_for
 from trainer.config import TrainConfig
 from trainer.loss import NO_TARGET
 
@@ -78,36 +80,49 @@ class Batch:
     documents: Tensor | None = None
 
 
-def sample_ids(consumed: int, config: TrainConfig, dp_rank: int) -> list[list[int]]:
-    """The samples of one rank in the next optimizer step, one list per micro-batch."""
+def sample_ids(consumed: int, config: TrainConfig, dp_rank: int, batch: int | None = None) -> list[list[int]]:
+    """The samples of one rank in the next optimizer step, one list per micro-batch.
+
+    Args:
+        batch: sequences of the step (`trainer.batch_ramp.batch_of`); none given: `config.global_batch`.
+    """
     per_pass = config.micro_batch * config.parallel.dp
     first = consumed + config.micro_batch * dp_rank
-    passes = config.global_batch // per_pass
+    passes = (batch or config.global_batch) // per_pass
     return [[first + m * per_pass + i for i in range(config.micro_batch)] for m in range(passes)]
 
 
 def micro_batches(
-    mixture: SampleOrder, consumed: int, config: TrainConfig, dp_rank: int, device: torch.device
+    mixture: SampleOrder,
+    consumed: int,
+    config: TrainConfig,
+    dp_rank: int,
+    device: torch.device,
+    batch: int | None = None,
 ) -> Iterator[Batch]:
-    """The micro-batches of one rank in the next optimizer step."""
-    for ids in sample_ids(consumed, config, dp_rank):
-        samples = [mixture[i] for i in ids]
-        tokens = torch.from_numpy(np.stack([sample.tokens for sample in samples]).astype(np.int64, copy=False))
-        targets = tokens[:, 1:]
-        if any(sample.padding for sample in samples):
-            targets = targets.clone()
-            for row, sample in enumerate(samples):
-                targets[row, config.seq_len - sample.padding :] = NO_TARGET
-        sources = torch.tensor([sample.source for sample in samples])
-        documents = None
-        if mixture.attention == "within":
-            documents = torch.from_numpy(np.stack([document_numbers(s.starts, config.seq_len) for s in samples]))
-        yield Batch(
-            _moved(tokens[:, :-1], device),
-            _moved(targets, device),
-            _moved(sources, device),
-            None if documents is None else _moved(documents, device),
-        )
+    """The micro-batches of one rank in the next optimizer step, of `batch` sequences; see `sample_ids`."""
+    for ids in sample_ids(consumed, config, dp_rank, batch):
+        yield make_batch([mixture[i] for i in ids], mixture, device)
+
+
+def make_batch(samples: Sequence[Any], mixture: SampleOrder, device: torch.device) -> Batch:
+    """Samples of a mixture as one batch on the device."""
+    tokens = torch.from_numpy(np.stack([sample.tokens for sample in samples]).astype(np.int64, copy=False))
+    targets = tokens[:, 1:]
+    if any(sample.padding for sample in samples):
+        targets = targets.clone()
+        for row, sample in enumerate(samples):
+            targets[row, mixture.seq_len - sample.padding :] = NO_TARGET
+    sources = torch.tensor([sample.source for sample in samples])
+    documents = None
+    if mixture.attention == "within":
+        documents = torch.from_numpy(np.stack([document_numbers(s.starts, mixture.seq_len) for s in samples]))
+    return Batch(
+        _moved(tokens[:, :-1], device),
+        _moved(targets, device),
+        _moved(sources, device),
+        None if documents is None else _moved(documents, device),
+    )
 
 
 def document_numbers(starts: np.ndarray, seq_len: int) -> np.ndarray:
@@ -127,11 +142,11 @@ def mixture_problems(mixture: SampleOrder, config: TrainConfig, num_steps: int) 
         found.append(
             f"the mixture has sequences of {mixture.seq_len} tokens, train.seq_len is {config.seq_len}; mix again"
         )
-    needed = num_steps * config.global_batch
+    needed = samples_before(num_steps + 1, config.batch_ramp, config.global_batch)
     if mixture.num_samples < needed:
         found.append(
             f"{num_steps} steps of {config.global_batch} sequences need {needed} samples, the mixture has "
             f"{mixture.num_samples}; raise mix.train_tokens, or train at most "
-            f"{mixture.num_samples // config.global_batch} steps"
+            f"{steps_for(mixture.num_samples, config.batch_ramp, config.global_batch)} steps"
         )
     return found

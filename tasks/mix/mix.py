@@ -31,6 +31,7 @@ from storage.tokens import TokenFile
 from storage.uri import join
 from tasks.mix.budget import Supply, check_budget
 from tasks.mix.config import MixConfig
+from trainer.batch_ramp import BatchRamp, batch_of, samples_before, steps_for
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +45,15 @@ def mix(
     seed: int,
     out: str,
     global_batch: int = 1,
+    batch_ramp: BatchRamp | None = None,
     ceilings: Mapping[str, float] | None = None,
 ) -> Outcome:
     """Plan the mixture and store its order below `out`.
 
     Args:
         weights: by source name; need not add up to 1. Their order is that of the mixture's sources.
-        global_batch: sequences of an optimizer step; the number of samples is a multiple of it.
+        global_batch: sequences of an optimizer step; the samples make whole steps.
+        batch_ramp: smaller steps at the beginning.
         ceilings: most epochs of single sources, by name; `config.max_epochs` of all others.
 
     Returns:
@@ -63,13 +66,15 @@ def mix(
             an earlier training that cannot be continued.
     """
     sources = _chosen(binarized, weights)
-    num_samples = config.train_tokens // (seq_len * global_batch) * global_batch
-    if num_samples == 0:
+    num_steps = steps_for(config.train_tokens // seq_len, batch_ramp, global_batch)
+    if num_steps == 0:
+        batch = batch_of(1, batch_ramp, global_batch)
         raise ValueError(
-            f"mix.train_tokens is {config.train_tokens}, less than one step of {global_batch} sequences of "
-            f"{seq_len} tokens ({global_batch * seq_len}): raise it"
+            f"mix.train_tokens is {config.train_tokens}, less than one step of {batch} sequences of "
+            f"{seq_len} tokens ({batch * seq_len}): raise it"
         )
-    continued, ledger = _continuation(config, binarized, sources, num_samples, seq_len, global_batch)
+    num_samples = samples_before(num_steps + 1, batch_ramp, global_batch)
+    continued, ledger = _continuation(config, binarized, sources, num_steps, seq_len, global_batch, batch_ramp)
     first = continued.samples if continued else 0
     supplies = _supplies(binarized, sources, weights, config, ceilings or {}, continued, seq_len)
     check_budget([item.supply for item in supplies], (num_samples - first) * seq_len, first * seq_len)
@@ -102,9 +107,10 @@ def _continuation(
     config: MixConfig,
     binarized: str,
     sources: Sequence[TokenSource],
-    num_samples: int,
+    num_steps: int,
     seq_len: int,
     global_batch: int,
+    batch_ramp: BatchRamp | None,
 ) -> tuple[Continuation | None, Ledger]:
     """What is continued, and the ledger up to there; an empty one for a run that begins."""
     if config.continues is None:
@@ -118,13 +124,20 @@ def _continuation(
             f"mix.continues: {training} has steps of {batch} samples, and train.global_batch is {global_batch}: keep "
             f"it, so that the numbers of steps and samples go on"
         )
-    if step * global_batch >= num_samples:
+    if (ramp := manifest.literals.get("batch_ramp")) != (batch_ramp and batch_ramp.model_dump(mode="json")):
         raise ValueError(
-            f"mix.train_tokens is {config.train_tokens:,}, {num_samples // global_batch:,} steps of {global_batch} "
-            f"sequences of {seq_len} tokens counted from the first of {training}, and mix.continues.step is {step:,}: "
-            f"nothing is left to train; raise mix.train_tokens above {step * global_batch * seq_len:,}"
+            f"mix.continues: {training} has train.batch_ramp {ramp or 'none'}, and here it is "
+            f"{batch_ramp.model_dump() if batch_ramp else 'none'}: keep it, so that the numbers of steps and samples "
+            f"go on"
         )
-    return continue_mixture(mixture, step * global_batch, binarized, sources)
+    first = samples_before(step + 1, batch_ramp, global_batch)
+    if step >= num_steps:
+        raise ValueError(
+            f"mix.train_tokens is {config.train_tokens:,}, {num_steps:,} steps of {global_batch} sequences of "
+            f"{seq_len} tokens counted from the first of {training}, and mix.continues.step is {step:,}: "
+            f"nothing is left to train; raise mix.train_tokens above {first * seq_len:,}"
+        )
+    return continue_mixture(mixture, first, binarized, sources)
 
 
 @dataclass(frozen=True)

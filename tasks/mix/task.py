@@ -37,6 +37,7 @@ def mix(
             config,
             seq_len=train.seq_len,
             global_batch=train.global_batch,
+            batch_ramp=train.batch_ramp,
             seed=seed,
             out=out,
             ceilings=ceilings,

@@ -72,6 +72,26 @@ def test_layout_and_batch_are_checked_before_anything_runs(tmp_path: Path) -> No
     assert "global_batch 7 is not a multiple of micro_batch 2" in found
 
 
+def test_a_batch_that_grows_makes_more_steps_of_the_same_tokens(tmp_path: Path) -> None:
+    """Ten steps of 2, five of 4 and four of 6 before those of 8."""
+    ramp = "  batch_ramp: {start: 2, increment: 2, samples: 60}\n"
+    run = load_run(write(tmp_path, MINIMAL + ramp))
+    assert load_run(write(tmp_path, MINIMAL)).num_steps == 1953
+    assert [run.tokens_after(step) for step in (0, 1, 10, 15, 19, 20)] == [0, 128, 1280, 2560, 4096, 4608]
+    assert run.num_steps == 1964
+    assert run.tokens_after(run.num_steps) <= 1_000_000 < run.tokens_after(run.num_steps + 1)
+    (found,) = problems(tmp_path, MINIMAL.replace("1000000", "100") + ramp)
+    assert "train.batch_ramp.start 2 x train.seq_len 64 = 128" in found
+
+
+def test_a_guard_that_is_to_stop_the_run_needs_held_out_text_of_its_language(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, MINIMAL + "  forgetting: {action: stop}\n")
+    assert "language en is none of the validation mixture's, ja" in found
+    nothing_held_out = MINIMAL.replace("1000000}", "1000000, validation_tokens: 63}")
+    (found,) = problems(tmp_path, nothing_held_out + "  forgetting: {action: stop, language: ja}\n")
+    assert "there is no validation mixture" in found
+
+
 def test_sources_fit_together(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, MINIMAL.replace("name: corpus, ", "name: other, documents: [x.jsonl], "))
     assert "one must be named `corpus`" in found

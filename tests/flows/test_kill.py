@@ -23,6 +23,7 @@ import yaml
 from flows.config import load_run
 from flows.plan import make_plan
 from storage.artifact import Manifest, read_manifest
+from storage.checkpoints import FOLDER, checkpoint_uri, saved_steps
 from storage.lease import hold
 from storage.processes import Process, alive, find
 from tasks.curate.config import CurateConfig
@@ -32,7 +33,6 @@ from tasks.stage import STAGES
 from tests.flows.conftest import ROOT, Hibari, write_run
 from tests.flows.pages import html, japanese, record
 from tests.killing import wait_until, wait_until_gone
-from trainer.checkpoint import newest_verified
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's death on Linux only")
 
@@ -180,15 +180,14 @@ def kill_in_training(run: Run, kill: Callable[[subprocess.Popen[str]], None]) ->
 def check_training_goes_on(run: Run, undisturbed: Run, *, at_least: int) -> None:
     """The same command resumes from a checkpoint of at least that step, and ends as if nothing had happened."""
     run.nothing_is_left()
-    newest = newest_verified(run.folder("train") / "checkpoints")
-    assert newest is not None
-    saved = int(newest.name.removeprefix("step-"))
+    folder = str(run.folder("train") / FOLDER)
+    saved = saved_steps(folder)[-1]
     assert at_least <= saved < STEPS
     rows = (run.folder("train") / "metrics.jsonl").read_text().splitlines()[:saved]
     run.finish("--until", "train")
     attempts = sorted((run.folder("train") / "logs").iterdir())
     said = "".join(path.read_text() for path in attempts[-1].rglob("stderr.log"))
-    assert f"resuming from {newest}: step {saved} of {STEPS}" in said
+    assert f"resuming from {checkpoint_uri(folder, saved)}: step {saved} of {STEPS}" in said
     after = (run.folder("train") / "metrics.jsonl").read_text().splitlines()
     assert after[:saved] == rows, "steps before the checkpoint were not done again"
     assert [json.loads(row)["step"] for row in after] == list(range(1, STEPS + 1))

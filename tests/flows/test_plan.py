@@ -79,7 +79,11 @@ def after(stage: str) -> set[str]:
         ({"mix.train_tokens": 2_000_000}, after("mix")),
         ({"mix.packing": "best_fit"}, after("mix")),
         ({"mix.attention": "within"}, after("mix")),
+        ({"train.batch_ramp": {"start": 2, "increment": 2, "samples": 64}}, after("mix")),
         ({"train.lr": 5e-5}, after("train")),
+        ({"train.schedule": "constant"}, after("train")),
+        ({"train.decay": "linear"}, after("train")),
+        ({"train.spikes": {"action": "skip"}}, after("train")),
         ({"export": {"dtype": "float32"}}, after("export")),
         ({"evaluate": {"max_bytes": 9000}}, after("evaluate")),
         # How and where it runs is recorded, and changes nothing.
@@ -87,6 +91,11 @@ def after(stage: str) -> set[str]:
         ({"train.parallel": {"dp": 2, "tp": 1, "pp": 1}}, set()),
         ({"curate.max_page_seconds": 1}, set()),
         ({"train.save_every": 7}, set()),
+        ({"train.recompute": "full", "train.compile": False, "train.loss_chunk": 7}, set()),
+        ({"train.async_checkpoints": False, "train.keep_every": 70, "train.max_restarts": 0}, set()),
+        ({"train.validate_every": 7, "train.validation_samples": 7, "train.forgetting": {"action": "off"}}, set()),
+        ({"train.straggler_every": 7, "train.straggler_ratio": 7, "train.stack_dump_s": 7}, set()),
+        ({"train.wandb_project": "larks"}, set()),
         ({"root": "elsewhere"}, set()),
         ({"name": "other"}, {"report"}),
         # A licence decides what the page says, and nothing else.

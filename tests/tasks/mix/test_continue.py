@@ -18,6 +18,7 @@ from tests.storage.test_mixture import documents
 from tests.storage.test_mixture_trace import by_tracing
 from tests.storage.token_sources import Source
 from tests.tasks.mix.trainings import Run, targets
+from trainer.batch_ramp import BatchRamp
 
 JA = Source("corpus", "ja", documents(1000, 40), documents(40_000, 12, seed=1))
 EN = Source("web-en", "en", documents(20_000, 25, seed=3, longest=60), documents(50_000, 12, seed=2))
@@ -255,6 +256,17 @@ def test_ceilings_count_what_was_read_before(tmp_path: Path) -> None:
     run.mix({"corpus": 1, "web-en": 1}, samples=step + 40, step=step, max_epochs=1.5)
 
 
+def test_a_growing_batch_is_continued_at_the_sample_where_its_step_ends(tmp_path: Path) -> None:
+    """Three steps of 2, then of 4: after five steps 14 samples are read."""
+    run, ramp = Run(tmp_path, [JA]), BatchRamp(start=2, increment=2, samples=5)
+    run.mix({"corpus": 1}, samples=24, batch=4, ramp=ramp)
+    run.mix({"corpus": 1}, samples=35, batch=4, ramp=ramp, step=5)
+    with Mixture.open(run.mixtures[1]) as mixture:
+        assert (mixture.first_sample, mixture.num_samples) == (14, 34)
+    read = run.targets(0, 0, 14) + run.targets(1, 14, 34)
+    assert max(read.values()) == 1
+
+
 def test_what_cannot_be_continued_says_why(tmp_path: Path) -> None:
     run = Run(tmp_path, [JA])
     run.mix({"corpus": 1}, samples=40, batch=4)
@@ -262,6 +274,8 @@ def test_what_cannot_be_continued_says_why(tmp_path: Path) -> None:
         run.mix({"corpus": 1}, samples=40, batch=4, step=10)
     with pytest.raises(ValueError, match=r"has steps of 4 samples, and train.global_batch is 2"):
         run.mix({"corpus": 1}, samples=60, batch=2, step=5)
+    with pytest.raises(ValueError, match=r"has train.batch_ramp none, and here it is .*'start': 2.*: keep it"):
+        run.mix({"corpus": 1}, samples=60, batch=4, step=5, ramp=BatchRamp(start=2, increment=2, samples=9))
     with pytest.raises(ValueError, match="holds samples 0 to 40 of its run, so it cannot be continued after 44"):
         run.mix({"corpus": 1}, samples=60, batch=4, step=11)
     Path(run.mixtures[0], "manifest.json").unlink()

@@ -17,6 +17,7 @@ from storage.mixture_plan import read_plan
 from tasks.mix.config import MixConfig
 from tasks.mix.mix import mix
 from tests.storage.token_sources import Source, write_sources
+from trainer.batch_ramp import BatchRamp
 
 SEQ_LEN = 16
 
@@ -39,13 +40,17 @@ def run(
     sources: list[Source] = SOURCES,
     *,
     global_batch: int = 1,
+    batch_ramp: BatchRamp | None = None,
     seed: int = 1234,
     **config: Any,
 ) -> tuple[str, Outcome]:
     binarized, out = str(root / "binarize" / "b-1"), str(root / "mix" / "m-1")
     write_sources(binarized, sources)
     settings = MixConfig(**{"train_tokens": 8000, "validation_tokens": 320, **config})
-    outcome = mix(binarized, weights, settings, seq_len=SEQ_LEN, seed=seed, out=out, global_batch=global_batch)
+    outcome = mix(
+        binarized, weights, settings,
+        seq_len=SEQ_LEN, seed=seed, out=out, global_batch=global_batch, batch_ramp=batch_ramp,
+    )  # fmt: skip
     return out, outcome
 
 
@@ -105,6 +110,15 @@ def test_budget_is_cut_to_whole_steps(tmp_path: Path) -> None:
         ValueError, match=r"train_tokens is 8000, less than one step of 501 sequences of 16 tokens \(8016\)"
     ):
         run(tmp_path / "b", global_batch=501)
+
+
+def test_budget_is_cut_to_whole_steps_of_a_growing_batch(tmp_path: Path) -> None:
+    """500 samples: two steps of 32 and one of 48, then six of 64; the 4 that are left make no other."""
+    ramp = BatchRamp(start=32, increment=16, samples=90)
+    _, outcome = run(tmp_path, global_batch=64, batch_ramp=ramp)
+    assert outcome.counts["samples"] == 2 * 32 + 48 + 6 * 64
+    with pytest.raises(ValueError, match=r"less than one step of 501 sequences of 16 tokens \(8016\)"):
+        run(tmp_path / "b", global_batch=502, batch_ramp=BatchRamp(start=501, increment=1, samples=9))
 
 
 def test_a_source_that_runs_out_says_how_much_is_missing_and_what_fits(tmp_path: Path) -> None:

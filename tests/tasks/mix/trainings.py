@@ -13,6 +13,7 @@ from storage.mixture import Mixture
 from tasks.mix.config import MixConfig
 from tasks.mix.mix import mix
 from tests.storage.token_sources import Source, write_sources
+from trainer.batch_ramp import BatchRamp
 
 
 class Run:
@@ -29,7 +30,14 @@ class Run:
         write_sources(self.binarized, sources)
 
     def mix(
-        self, weights: Mapping[str, float], *, seq_len: int = 8, batch: int = 1, step: int | None = None, **config: Any
+        self,
+        weights: Mapping[str, float],
+        *,
+        seq_len: int = 8,
+        batch: int = 1,
+        ramp: BatchRamp | None = None,
+        step: int | None = None,
+        **config: Any,
     ) -> Outcome:
         """The next mixture; with a `step` it continues the last one after it. `samples` gives the budget."""
         number = len(self.mixtures)
@@ -42,10 +50,11 @@ class Run:
         settings = MixConfig(**{"validation_tokens": 0, "max_epochs": 100} | config)
         outcome = mix(
             self.binarized, weights, settings,
-            seq_len=seq_len, seed=seed, out=str(out), global_batch=batch, ceilings=ceilings,
+            seq_len=seq_len, seed=seed, out=str(out), global_batch=batch, batch_ramp=ramp, ceilings=ceilings,
         )  # fmt: skip
         fingerprint = f"{number:012}" + "0" * 52
-        literals = {"global_batch": batch, "seq_len": seq_len}
+        literals: dict[str, Any] = {"global_batch": batch, "seq_len": seq_len}
+        literals |= {"batch_ramp": ramp.model_dump()} if ramp else {}
         made: dict[str, Any] = {
             "files": outcome.files,
             "counts": outcome.counts,
