@@ -76,6 +76,24 @@ def test_torch_stays_where_it_is_needed(path: Path) -> None:
     assert allowed or "torch" not in {name.split(".")[0] for name in imports(path)}
 
 
+EXCHANGES = ("all_", "reduce", "broadcast", "gather", "scatter", "barrier", "send", "recv", "isend", "irecv", "monitored")
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if path.parts[0] == "trainer"], ids=str)
+def test_every_exchange_between_ranks_is_in_one_file(path: Path) -> None:
+    """A reader finds each collective, and what it does forward and backward, in trainer/collectives.py."""
+    calls = [
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "dist"
+        if node.attr.startswith(EXCHANGES)
+    ]
+    if path.as_posix() == "trainer/collectives.py":
+        assert calls
+    else:
+        assert not calls, f"{path} calls {calls}; exchanges between ranks are in trainer/collectives.py"
+
+
 @pytest.mark.parametrize("module", ["flows.cli", "flows.config", "flows.plan", "flows.status", "flows.runner"])
 def test_the_command_line_starts_light(module: str) -> None:
     """`--help`, `--dry-run` and `status` answer in under a second because none of these is imported."""

@@ -1,8 +1,9 @@
 """Every exchange between ranks, each with what it does forward and backward.
 
-Nothing else in Hibari calls torch.distributed's collectives. Two exchanges are torch's own: activations between
-pipeline stages (`trainer.pipeline`: send and receive, torch.distributed.pipelining), and FSDP2's gather of parameters
-and reduce-scatter of gradients (`trainer.fsdp`).
+Nothing else in Hibari calls torch.distributed's collectives. Three exchanges are torch's own: activations between
+pipeline stages (`trainer.pipeline`: send and receive, torch.distributed.pipelining), FSDP2's gather of parameters and
+reduce-scatter of gradients (`trainer.fsdp`), and DCP's plans of who writes and reads what (`trainer.dcp`: gather to the
+first rank and scatter, between hosts).
 
 Names: t ranks of the tensor-parallel group hold a layer together. "Replicated" is the same tensor on all of them,
 "partial" one whose sum over them is meant, "sequence-sharded" (batch, seq / t, ...) the r-th part of the sequence on
@@ -13,6 +14,7 @@ A group of None is a group of one: the exchange is then the identity.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -143,6 +145,12 @@ def scattered_sequence(x: Tensor, group: Group) -> Pending:
     return Pending(own, work, parts, gathered=False)
 
 
+def summed(x: Tensor, group: Group) -> Pending:
+    """All-reduce (sum) of partial x, in place, started; waiting gives the sum. No gradient."""
+    work = None if group is None else dist.all_reduce(x, group=group, async_op=True)
+    return Pending(x, work, x, gathered=False)
+
+
 def all_reduced(x: Tensor, group: Group) -> Tensor:
     """All-reduce (sum) into a new tensor. No gradient."""
     if group is None:
@@ -167,6 +175,15 @@ def reduce_sum_(x: Tensor, group: Group) -> Tensor:
     if group is not None:
         dist.all_reduce(x, op=Sum, group=group)
     return x
+
+
+def gathered_rows(x: Tensor, group: Group) -> Tensor:
+    """All-gather of each rank's x (...) as (t, ...). No gradient."""
+    if group is None:
+        return x.unsqueeze(0)
+    rows = x.new_empty(group.size(), *x.shape)
+    dist.all_gather_single(rows.view(-1, *x.shape[1:]), x, group=group)
+    return rows
 
 
 # Data parallelism: gradients and parameters ----------------------------------------------------------------------
@@ -221,3 +238,22 @@ def gathered_lists(values: list[Value], group: Group) -> list[Value]:
     boxes: list[list[Value]] = [[] for _ in range(group.size())]
     dist.all_gather_object(boxes, values, group=group)
     return [value for box in boxes for value in box]
+
+
+def agreed(work: Callable[[], Value], group: Group) -> list[Value]:
+    """`work` on every rank, and all results in order of rank; if it fails on one, all raise. All-gather.
+
+    Between two of these no rank waits for one that has given up.
+    """
+    failure, outcome = None, None
+    try:
+        outcome = work()
+    except Exception as error:
+        failure = error
+    said = None if failure is None else f"{type(failure).__name__}: {failure}"
+    outcomes = gathered_lists([(outcome, said)], group)
+    if failure is not None:
+        raise failure
+    if failed := [f"rank {rank}: {said}" for rank, (_, said) in enumerate(outcomes) if said is not None]:
+        raise RuntimeError("; ".join(failed))
+    return [outcome for outcome, _ in outcomes]  # type: ignore[misc]  # none failed

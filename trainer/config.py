@@ -8,9 +8,9 @@ of the two, a model and a machine is listed by `trainer.problems` before any pro
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainer.batch_ramp import BatchRamp
 
@@ -42,6 +42,17 @@ class ParallelConfig(BaseModel):
         ge=1,
         description="fsdp: ranks that share parameters out; the rest of dp are replicas (HSDP); none: all",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_schedules(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "schedule" in given:
+            raise ValueError(
+                f"schedule {given['schedule']!r}: the pipeline's schedule follows from virtual_stages, 1 is 1F1B and "
+                f"more is interleaved 1F1B; remove it. Zero-bubble schedules are refused, because they write weight "
+                f"gradients past the hooks that the optimizer sums them by, and the sums would miss them"
+            )
+        return given
 
     @property
     def world_size(self) -> int:
@@ -94,7 +105,7 @@ class TrainConfig(BaseModel):
     batch_ramp: BatchRamp | None = Field(None, description="smaller global batches at the start")
     micro_batch: int = Field(1, ge=1, description="sequences per rank in one forward and backward")
     lr: float = Field(1e-4, gt=0, description="peak learning rate, reached at the end of warm-up")
-    min_lr: float = Field(3.3e-6, ge=0, description="learning rate of the last step")
+    min_lr: float = Field(3.3e-6, ge=0, description="learning rate of the last step; schedule constant: not used")
     warmup_steps: int = Field(1000, ge=0, description="steps in which the learning rate rises linearly from 0")
     schedule: Literal["cosine", "wsd", "constant"] = Field(
         "cosine", description="shape after warm-up; wsd: constant, then a decay in the last decay_steps"

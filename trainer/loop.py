@@ -1,45 +1,41 @@
 """The training loop.
 
-In: a job, the mesh, the mixture. Out, below `job.out`: `start_checks.json`, `metrics.jsonl`, `tensorboard/` and
-`checkpoints/step-XXXXXXXX/`. The state is three things: step, samples consumed, random number generators. One step
-sums gradients over the micro-batches of a global batch, reduces and clips them, and updates the sharded state. A
-loss or gradient norm that is not finite stops the run before it can reach the weights. SIGTERM saves the last whole
-step and ends. A run that is started again continues from its newest verified checkpoint, bit for bit. One whose mixture
-continues an earlier training's begins with that training's checkpoint (`trainer.continuation`).
+In: a job, the mesh, the mixture, held-out samples. Out, below `job.out`: `start_checks.json`, `metrics.jsonl`,
+`validation.jsonl`, `skipped.jsonl`, `tensorboard/` and `checkpoints/step-XXXXXXXX/`. The state is the step, the samples
+consumed and the random number generators, and beside them what the guards remember. One step sums gradients over the
+micro-batches of a global batch, reduces and clips them, and updates the sharded state, unless a guard objects
+(`trainer.guards`). SIGTERM saves the last whole step and ends. A run that is started again continues from its newest
+verified checkpoint, bit for bit in the same layout (`trainer.start`).
 
-    train(job, mesh, Mixture.open(job.mixture, "train"), StopSignal())
+    train(job, mesh, Mixture.open(job.mixture, "train"), StopSignal(), open_validation(job))
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import signal
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from storage.uri import write_bytes
-from trainer import checkpoint
+from storage.checkpoints import FOLDER
+from trainer.batch_ramp import batch_of
 from trainer.checkpoint import TrainState
-from trainer.config import TrainConfig, TrainJob
-from trainer.continuation import continuation_problems, continue_training
-from trainer.data import SampleOrder, micro_batches, mixture_problems
-from trainer.hf import open_weights
-from trainer.llama_config import read_llama_config
-from trainer.loss import LossSums, token_losses
+from trainer.checkpoint_writer import CheckpointWriter
+from trainer.config import TrainJob
+from trainer.data import SampleOrder, micro_batches
+from trainer.device_peak import device_peak
+from trainer.engine import Engine
+from trainer.guards import Guards
+from trainer.loss import LossSums
 from trainer.mesh import Mesh
 from trainer.metrics import MetricsWriter, metrics_row
-from trainer.model import Llama
-from trainer.optimizer import ZeroOptimizer
-from trainer.precision import compute_dtype
-from trainer.problems import problems
 from trainer.schedule import learning_rate
-from trainer.start_checks import START_CHECKS, check_start
+from trainer.skipped import cut_skipped
+from trainer.start import set_up
+from trainer.validation import validate
+from trainer.watch import StragglerReport, Watch, dump_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +51,29 @@ class StopSignal:
         self.requested = True
 
 
-def train(job: TrainJob, mesh: Mesh, mixture: SampleOrder, stop: StopSignal) -> TrainState:
+def validate_and_judge(
+    step: int,
+    engine: Engine,
+    held_out: SampleOrder,
+    job: TrainJob,
+    mesh: Mesh,
+    metrics: MetricsWriter | None,
+    guards: Guards,
+) -> None:
+    """Measure on held-out samples, write it down, and let the guard look; every rank takes part."""
+    found = validate(engine, held_out, job, mesh)
+    if metrics is not None:
+        metrics.write_validation(step, found)
+    guards.judge_validation(step, found)
+
+
+def train(
+    job: TrainJob, mesh: Mesh, mixture: SampleOrder, stop: StopSignal, held_out: SampleOrder | None = None
+) -> TrainState:
     """Train until `job.num_steps` or until stopped; every rank takes part.
+
+    Args:
+        held_out: samples to validate on; None where there are none.
 
     Returns:
         The state reached, of which a checkpoint has been saved.
@@ -64,102 +81,72 @@ def train(job: TrainJob, mesh: Mesh, mixture: SampleOrder, stop: StopSignal) -> 
     Raises:
         ValueError: the job cannot run as configured, or its model is not the base model plus new rows.
         FloatingPointError: a loss or gradient norm is not finite.
+        TrainingRefusedError: the source language was forgotten, and the guard is set to stop.
     """
     config, out = job.train, Path(job.out)
-    model, optimizer, state = set_up(job, mesh, mixture)
+    begun = set_up(job, mesh, mixture)
+    shape, engine, optimizer, state = begun.shape, begun.engine, begun.optimizer, begun.state
+    peak = device_peak(config.dtype, mesh)
+    stragglers = StragglerReport(mesh, config.straggler_every, config.straggler_ratio)
 
-    def save() -> None:
-        last = state.step == job.num_steps
-        folder, kept = out / "checkpoints", config.keep_checkpoints
-        checkpoint.save(folder, state, optimizer, mesh, mixture_digest=mixture.digest, keep=kept, digest=last)
+    def stopped() -> bool:
+        with stragglers.waiting():
+            return mesh.any(stop.requested)
 
     with ExitStack() as stack:
-        metrics = stack.enter_context(MetricsWriter(out, state.step)) if mesh.is_first else None
-        while state.step < job.num_steps:
-            begun, step = time.perf_counter(), state.step + 1
+        last_row = state.step if begun.resumed else state.step - 1  # a training that begins anew validates anew
+        cut_skipped(out, last_row)
+        metrics = stack.enter_context(MetricsWriter(job, last_row)) if mesh.is_first else None
+        writer = stack.enter_context(CheckpointWriter(out / FOLDER, mesh, config, mixture.digest, job.mirror))
+        watch = stack.enter_context(Watch(dump_seconds(config), state.step, mesh.rank))
+        guards = Guards(job, mesh, writer, state)
+
+        def save() -> None:
+            reached = replace(state, guards=guards.state())
+            writer.save(reached, optimizer, last=state.step == job.num_steps)
+
+        def look_at_held_out() -> None:
+            if held_out is not None:
+                validate_and_judge(state.step, engine, held_out, job, mesh, metrics, guards)
+
+        if not begun.resumed:
+            look_at_held_out()
+        while state.step < job.num_steps and guards.refusal is None and not stopped():
+            begin, step = time.perf_counter(), state.step + 1
+            batch = batch_of(step, config.batch_ramp, config.global_batch)
+            samples = range(state.consumed_samples, state.consumed_samples + batch)
+            num_targets = mixture.num_targets(samples.start, samples.stop)
             losses = LossSums(mixture.languages, mesh.device)
-            optimizer.zero_gradients()
-            num_targets = mixture.num_targets(state.consumed_samples, state.consumed_samples + config.global_batch)
-            for batch in micro_batches(mixture, state.consumed_samples, config, mesh.place.dp, mesh.device):
-                token_loss = token_losses(model(batch.inputs, batch.documents), batch.targets)
-                (token_loss.sum() / num_targets).backward()
-                losses.add(token_loss, batch.targets, batch.sources)
-                if mesh.any(stop.requested):  # what this step has summed is dropped and made again on resume
-                    logger.warning("SIGTERM: saving step %d and stopping", state.step)
-                    save()
-                    return state
+            batches = micro_batches(mixture, samples.start, config, mesh.place.dp, mesh.device, batch)
+            with stragglers.working():
+                num_passes = batch // (config.micro_batch * mesh.parallel.dp)
+                if not engine.train(batches, num_passes, num_targets, losses, stopped):
+                    break  # what this step has summed is dropped, and made again on resume
             loss, language_losses = losses.reduce(mesh)
             grad_norm = optimizer.reduce_gradients().item()
-            refuse_not_finite(step, state, config, {"loss": loss, **language_losses, "gradient norm": grad_norm})
             lr = learning_rate(step, config, job.num_steps)
-            optimizer.step(lr)
-            state = TrainState(step, state.consumed_samples + config.global_batch)
+            verdict = guards.judge(step, samples, loss, grad_norm)
+            if verdict.leaves_out:
+                state = guards.leave_out(verdict, state, samples, loss, grad_norm, optimizer, mixture.digest)
+            else:
+                optimizer.step(lr)
+                state = replace(state, step=step, consumed_samples=samples.stop)
+            slowest = stragglers.look(step)
             if metrics is not None and (step % config.log_every == 0 or step == job.num_steps):
                 row = metrics_row(
-                    job, model.config, step=step, consumed_samples=state.consumed_samples, num_targets=num_targets,
+                    job, shape, peak, step=step, consumed_samples=state.consumed_samples, num_targets=num_targets,
                     loss=loss, language_losses=language_losses, grad_norm=grad_norm, lr=lr,
-                    seconds=time.perf_counter() - begun,
+                    seconds=time.perf_counter() - begin, skipped_steps=state.skipped_steps,
                 )  # fmt: skip
-                metrics.write(row)
+                metrics.write(row | ({"slowest": slowest} if slowest else {}))
+            if config.validate_every and (step % config.validate_every == 0 or step == job.num_steps):
+                look_at_held_out()
             if step % config.save_every == 0 or step == job.num_steps:
                 save()
+            writer.check()
+            watch.step(step)
+        if state.step < job.num_steps:
+            logger.warning("%s: saving step %d and stopping", guards.refusal or "SIGTERM", state.step)
+            save()
+        guards.raise_refusal()
     return state
-
-
-def set_up(job: TrainJob, mesh: Mesh, mixture: SampleOrder) -> tuple[Llama, ZeroOptimizer, TrainState]:
-    """Model, optimizer and state: from the newest verified checkpoint, the continued one, or the checked start model.
-
-    Raises:
-        ValueError: see `train`.
-    """
-    config, folder = job.train, Path(job.model)
-    shape = read_llama_config(folder)
-    found = problems(config, shape, mesh.parallel.world_size, job.num_steps)
-    if found := found + mixture_problems(mixture, config, job.num_steps) + continuation_problems(job, mixture):
-        raise ValueError(f"this training cannot run: {'; '.join(found)}")
-    dtype = compute_dtype(config.dtype)
-    torch.manual_seed(job.seed + mesh.rank)
-    resumed = mesh.from_first(checkpoint.newest_verified(Path(job.out) / "checkpoints") if mesh.is_first else None)
-    if resumed is None and job.continued is None:
-        _check_start(job, mesh, dtype)
-    model = Llama(shape, dtype).to(mesh.device)
-    optimizer = ZeroOptimizer(model.named_parameters(), config, mesh)
-    if resumed is not None:
-        state = checkpoint.load(resumed, optimizer, mesh, mixture.digest)
-        logger.info("resuming from %s: step %d of %d", resumed, state.step, job.num_steps)
-        return model, optimizer, state
-    if job.continued is not None:
-        return model, optimizer, continue_training(job, mesh, mixture, optimizer)
-    with open_weights(folder) as weights:
-        optimizer.load_weights(weights)
-    logger.info("starting from %s: %d parameters, %s, %d steps", folder, shape.num_parameters, dtype, job.num_steps)
-    return model, optimizer, TrainState()
-
-
-def refuse_not_finite(step: int, state: TrainState, config: TrainConfig, values: Mapping[str, float]) -> None:
-    """Stop before the optimizer does.
-
-    Raises:
-        FloatingPointError: with the values, and the samples that made them.
-    """
-    bad = {name: value for name, value in values.items() if not math.isfinite(value)}
-    if bad:
-        first = state.consumed_samples
-        raise FloatingPointError(
-            f"step {step}: {', '.join(f'{name} is {value}' for name, value in bad.items())}; samples {first} to "
-            f"{first + config.global_batch - 1}. No weight was changed. Look at these samples (Mixture.trace), "
-            f"lower train.lr or lengthen train.warmup_steps, and start again: it resumes from the last checkpoint"
-        )
-
-
-def _check_start(job: TrainJob, mesh: Mesh, dtype: torch.dtype) -> None:
-    """Rank 0 checks and writes the report; every rank raises what it raised."""
-    refusal = None
-    if mesh.is_first:
-        try:
-            report = check_start(Path(job.model), Path(job.base_model), job.check_texts, dtype, mesh.device)
-            write_bytes(str(Path(job.out) / START_CHECKS), json.dumps(report, indent=1).encode() + b"\n")
-        except ValueError as error:
-            refusal = str(error)
-    if refusal := mesh.from_first(refusal):
-        raise ValueError(refusal)

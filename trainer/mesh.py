@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 
 from trainer import collectives
+from trainer.allocator import keep_freed_memory
 from trainer.collectives import Group
 from trainer.config import ParallelConfig
 from trainer.layout import Coordinates, axis_ranks, coordinates, ends, runs, strides
@@ -136,7 +137,8 @@ def started(timeout_s: float) -> Iterator[torch.device]:
     """Join the processes that torchrun started (or be the only one) for as long as the block lasts.
 
     The store is torchrun's own, under a prefix that changes with each restart: restarted gloo ranks otherwise read
-    the addresses of dead ones and cannot connect. A clean end waits for all ranks before it closes connections.
+    the addresses of dead ones and cannot connect. Where torchrun keeps none (`trainer.torchrun`: several machines),
+    rank 0 does, and it is a new one each time. A clean end waits for all ranks before it closes connections.
 
     Args:
         timeout_s: how long a collective may wait for another rank.
@@ -147,15 +149,18 @@ def started(timeout_s: float) -> Iterator[torch.device]:
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+    else:
+        keep_freed_memory()
     store: dist.Store = dist.HashStore()
     if "MASTER_ADDR" in os.environ:
         agent_holds_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = dist.TCPStore(address, port, world, is_master=rank == 0 and not agent_holds_store, timeout=timeout)
-        store = dist.PrefixStore(f"trainer-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        if agent_holds_store:
+            store = dist.PrefixStore(f"trainer-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
     yield device
     # After an error the process just ends: tearing down connections to dead ranks can hang.
-    dist.barrier()
+    collectives.barrier(dist.group.WORLD if world > 1 else None)
     dist.destroy_process_group()

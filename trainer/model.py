@@ -1,32 +1,42 @@
 """Llama in plain PyTorch, for one device, with Hugging Face parameter names.
 
-In: token ids (batch, seq). Out: logits (batch, seq, vocab) in the parameters' dtype. Pre-norm blocks of causal
-grouped-query attention with half-split RoPE, and SwiGLU (Touvron et al. 2023; RoPE scaling of Llama 3.1). Operations
-and their order are those of transformers' Llama, so that the same weights give the same bits there and here.
+In: token ids (batch, seq). Out: logits (batch, seq, vocab) in the parameters' dtype, or, with targets, token losses.
+Pre-norm blocks of causal grouped-query attention with half-split RoPE, and SwiGLU (Touvron et al. 2023; RoPE scaling of
+Llama 3.1). Operations and their order are those of transformers' Llama, so that the same weights give the same bits
+there and here.
 
 A sequence of several documents may keep each to itself: with `documents`, a position attends to its own document only.
 RoPE needs no reset then: it turns queries and keys by their positions, and their product depends on the difference
 alone, which inside a document is what it is when the document stands by itself.
 
-The model is written to be cut from outside. Layers sit in a dict keyed by their number, so a pipeline stage deletes
-the others and all names stay; `embed_tokens`, `norm` and `lm_head` may be absent; heads are counted from the
-projections' width, so a tensor-parallel rank that holds some of them runs the same code.
+The model is written to be cut from outside (`trainer.parallelize`). Layers sit in a dict keyed by their number, so a
+pipeline stage deletes the others and all names stay; `embed_tokens`, `norm` and `lm_head` may be absent; heads are
+counted from the projections' width, so a tensor-parallel rank that holds some of them runs the same code. Projections
+that share an input are one call, `project`, so that tensor parallelism can exchange that input once.
 
     model = Llama(read_llama_config(folder), dtype=torch.bfloat16)
     logits = model(tokens)
-    logits = model(tokens, documents)  # int64 (batch, seq): the number of each position's document
+    losses = model(tokens, documents, targets)  # documents: int64 (batch, seq), the number of each position's document
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.llama_config import LlamaConfig
-from trainer.precision import computes_bf16
+from trainer.functions import projections, rms_norm, rotate, swiglu
+from trainer.llama_config import LinearRopeScaling, LlamaConfig
+from trainer.loss import head_losses
+from trainer.precision import at_least_fp32, linear, products_dtype
+from trainer.stages import Stage
+
+# Inputs and the weights of the projections that share them to their outputs.
+Project = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
 class Linear(nn.Linear):
@@ -48,9 +58,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Attention(nn.Module):
@@ -66,18 +74,22 @@ class Attention(nn.Module):
         self.k_proj = Linear(hidden, key, bias=False, dtype=dtype)
         self.v_proj = Linear(hidden, key, bias=False, dtype=dtype)
         self.o_proj = Linear(query, hidden, bias=False, dtype=dtype)
+        self.project: Project = projections
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
-        batch, seq, _ = x.shape
-        q, k, v = (  # each (batch, heads, seq, head_dim)
-            projection(x).view(batch, seq, -1, self.head_dim).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        q, k, v = (projected.to(products_dtype(x)) for projected in (q, k, v))
+        q, k, v = self.project(x, (self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
+        return self.o_proj(self.core(q, k, v, cos, sin, mask))
+
+    def core(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        """RoPE and attention of projections (batch, seq, heads * head_dim); no parameters."""
+        batch, seq, _ = q.shape
+        dtype = q.dtype
+        q, k, v = (x.view(batch, seq, -1, self.head_dim).transpose(1, 2) for x in (q, k, v))
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)  # (batch, heads, seq, head_dim)
+        q, k, v = (x.to(products_dtype(x)) for x in (q, k, v))
         grouped = q.shape[1] != k.shape[1]
         out = functional.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=grouped)
-        return self.o_proj(out.to(x.dtype).transpose(1, 2).reshape(batch, seq, -1))
+        return out.to(dtype).transpose(1, 2).reshape(batch, seq, -1)
 
 
 class MLP(nn.Module):
@@ -88,12 +100,14 @@ class MLP(nn.Module):
         self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False, dtype=dtype)
         self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False, dtype=dtype)
         self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False, dtype=dtype)
+        self.project: Project = projections
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.project(x, (self.gate_proj.weight, self.up_proj.weight))
+        return self.down_proj(swiglu(gate, up))
 
 
-class Block(nn.Module):
+class Layer(nn.Module):
     def __init__(self, config: LlamaConfig, dtype: torch.dtype) -> None:
         super().__init__()
         self.self_attn = Attention(config, dtype)
@@ -106,6 +120,16 @@ class Block(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
+class Head(Linear):
+    """The output projection, and the losses of its logits."""
+
+    loss_chunk = 1024  # tokens whose logits exist at a time where there are targets
+
+    def forward(self, x: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Logits (batch, seq, vocab), or the losses (batch, seq) of targets in nats (`trainer.loss.head_losses`)."""
+        return linear(x, self.weight) if targets is None else head_losses(x, self.weight, targets, self.loss_chunk)
+
+
 class LlamaBody(nn.Module):
     """Everything below the output projection; parameters are uninitialised until weights are loaded."""
 
@@ -116,44 +140,66 @@ class LlamaBody(nn.Module):
             config.hidden_size,
             _weight=torch.empty(config.vocab_size, config.hidden_size, dtype=dtype),
         )
-        self.layers = nn.ModuleDict({str(i): Block(config, dtype) for i in range(config.num_layers)})
+        self.layers = nn.ModuleDict({str(i): Layer(config, dtype) for i in range(config.num_layers)})
         self.norm: RMSNorm | None = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype)
+
+    def present_layers(self) -> list[Layer]:
+        """The layers of this stage, in order."""
+        return cast(list[Layer], list(self.layers.values()))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x if self.embed_tokens is None else self.embed_tokens(x)
-        for block in self.layers.values():
-            x = block(x, cos, sin, mask)
+        for layer in self.layers.values():
+            x = layer(x, cos, sin, mask)
         return x if self.norm is None else self.norm(x)
 
 
 class Llama(nn.Module):
-    """Llama with a language-model head; `state_dict()` has Hugging Face names (a tied head appears once more)."""
+    """Llama with a language-model head; `state_dict()` has Hugging Face names (a tied head appears once more).
+
+    Attributes:
+        stage: which part of the model this is; all of it unless `trainer.parallelize` cut it.
+        sequence_parts: parts of the sequence of which the hidden states between layers hold one.
+    """
 
     def __init__(self, config: LlamaConfig, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.config = config
         self.dtype = dtype
         self.model = LlamaBody(config, dtype)
-        self.lm_head: nn.Linear | None = Linear(config.hidden_size, config.vocab_size, bias=False, dtype=dtype)
+        self.stage = Stage(index=0, num_stages=1, pp_rank=0, layers=range(config.num_layers))
+        self.sequence_parts = 1
+        self.lm_head: Head | None = Head(config.hidden_size, config.vocab_size, bias=False, dtype=dtype)
         if config.tied:
             assert self.model.embed_tokens is not None
             self.lm_head.weight = self.model.embed_tokens.weight
         frequencies = rope_frequencies(config)
         self.register_buffer("rope_frequencies", frequencies, persistent=False)
 
-    def hidden(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
-        """Final hidden states (batch, seq, hidden) of token ids (batch, seq), or of a stage's hidden states.
+    def hidden(self, x: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Hidden states (batch, seq, hidden) of token ids (batch, seq), or of an earlier stage's hidden states.
 
         Args:
             documents: int64 (batch, seq), the document of each position; left out, attention goes across documents.
         """
-        cos, sin = rope_tables(self.rope_frequencies, tokens.shape[1], self.dtype)  # type: ignore[arg-type]
-        return self.model(tokens, cos, sin, None if documents is None else document_mask(documents))
+        seq = x.shape[1] * (1 if self.model.embed_tokens is not None else self.sequence_parts)
+        cos, sin = rope_tables(self.rope_frequencies, seq, self.dtype)  # type: ignore[arg-type]
+        return self.model(x, cos, sin, None if documents is None else document_mask(documents))
 
-    def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
-        """Logits (batch, seq, vocab) of token ids (batch, seq); hidden states where a stage has no head."""
-        x = self.hidden(tokens, documents)
-        return x if self.lm_head is None else self.lm_head(x)
+    def forward(self, x: Tensor, documents: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
+        """Of token ids, or an earlier stage's hidden states: hidden states, logits, or token losses.
+
+        Args:
+            x: int64 (batch, seq) where this has the embedding, else hidden states (batch, seq / parts, hidden).
+            documents: see `hidden`.
+            targets: int64 (batch, seq), the next tokens, `NO_TARGET` where there is nothing to predict.
+
+        Returns:
+            Without a head, hidden states like those that came in. With it, logits (batch, seq, vocab), or with
+            targets the losses (batch, seq) in nats, at least fp32, of which backward takes sums only.
+        """
+        x = self.hidden(x, documents)
+        return x if self.lm_head is None else self.lm_head(x, targets)
 
 
 def document_mask(documents: Tensor) -> Tensor:
@@ -165,27 +211,18 @@ def document_mask(documents: Tensor) -> Tensor:
     return same.tril_().unsqueeze(1)
 
 
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x times the transposed weight, in `products_dtype`, rounded back."""
-    wide = products_dtype(x)
-    return functional.linear(x.to(wide), weight.to(wide)).to(x.dtype)
-
-
-def products_dtype(x: Tensor) -> torch.dtype:
-    """What matrix products of `x` are computed in: its own dtype, or fp32 for bf16 without hardware."""
-    return torch.float32 if x.dtype == torch.bfloat16 and not computes_bf16(x.device) else x.dtype
-
-
 def rope_frequencies(config: LlamaConfig) -> Tensor:
     """Inverse frequencies (head_dim / 2,), fp32.
 
-    With `rope_scaling`, as Llama 3.1: wavelengths beyond the original context are stretched by `factor`, short ones
+    With Llama 3.1's scaling wavelengths beyond the original context are stretched by `factor`, short ones
     are left alone, those between are blended.
     """
     dim = config.head_dim
     frequencies = 1.0 / (config.rope_theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim))
     if (scaling := config.rope_scaling) is None:
         return frequencies
+    if isinstance(scaling, LinearRopeScaling):
+        return frequencies / scaling.factor
     wavelength = 2 * math.pi / frequencies
     longest, shortest = (
         scaling.original_max_positions / factor for factor in (scaling.low_freq_factor, scaling.high_freq_factor)
@@ -201,14 +238,8 @@ def rope_frequencies(config: LlamaConfig) -> Tensor:
 
 def rope_tables(frequencies: Tensor, seq: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """cos and sin, each (seq, head_dim), angles in at least fp32 and rounded to `dtype` at the end."""
-    wide = torch.promote_types(dtype, torch.float32)
+    wide = at_least_fp32(dtype)
     positions = torch.arange(seq, device=frequencies.device, dtype=wide)
     angles = torch.outer(positions, frequencies.to(wide))
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Half-split RoPE of (batch, heads, seq, head_dim): dimension i turns with i + head_dim / 2."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin

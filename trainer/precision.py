@@ -1,4 +1,4 @@
-"""Which number formats a device computes in.
+"""Which number formats a device computes in, and matrix products in them.
 
 if x.dtype == torch.bfloat16 and not computes_bf16(x.device): ...
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 
 def compute_dtype(name: str) -> torch.dtype:
@@ -31,3 +33,19 @@ def fastest_dtype() -> str:
     """`TrainConfig.dtype` that trains fastest here: bf16 where there are instructions for it, else fp32."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return "bf16" if computes_bf16(device) else "fp32"
+
+
+def products_dtype(x: Tensor) -> torch.dtype:
+    """What matrix products of `x` are computed in: its own dtype, or fp32 for bf16 without hardware."""
+    return torch.float32 if x.dtype == torch.bfloat16 and not computes_bf16(x.device) else x.dtype
+
+
+def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
+    """What sums, norms and losses of a tensor of `dtype` are computed in."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x times the transposed weight, in `products_dtype`, rounded back."""
+    wide = products_dtype(x)
+    return functional.linear(x.to(wide), weight.to(wide)).to(x.dtype)

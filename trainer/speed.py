@@ -1,8 +1,10 @@
 """How long an optimizer step takes here: random tokens through the real model, optimizer and communication.
 
 In: a JSON file {model, extra_rows, train, steps, result} (`SpeedProbe`). Out: JSON {seconds_per_step, ...} at `result`.
-After one warm-up, micro-batches and the rest of the step (reduction, clipping, update, gathering) are timed
-apart, and the medians are put together for the whole global batch; so a step of 16 micro-batches costs the probe one.
+Micro-batches and the rest of the step (reduction, clipping, update, gathering) are timed apart, after one warm-up, and
+the medians are put together for the whole global batch; so a step of 16 micro-batches costs the probe one. A pipeline
+of p ranks with v stages each is timed with p micro-batches: m of them take as long as m + (p - 1) / v of its slowest
+rank's, the second term being the time it fills and drains (Narayanan et al. 2021, section 2.2). Weights are random.
 
     torchrun --nproc-per-node 2 -m trainer.speed PROBE.json
 """
@@ -14,24 +16,28 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from storage.uri import write_bytes
 from trainer.__main__ import set_up_logging
-from trainer.config import TrainConfig
-from trainer.hf import EMBEDDING, HEAD, Weights, open_weights
-from trainer.llama_config import read_llama_config
-from trainer.loss import token_losses
+from trainer.config import ParallelConfig, TrainConfig
+from trainer.data import Batch
+from trainer.engine import Engine
+from trainer.llama_config import LlamaConfig, read_llama_config
+from trainer.loss import LossSums
 from trainer.mesh import Mesh, build_mesh, started
 from trainer.metrics import memory_gib
-from trainer.model import Llama
-from trainer.optimizer import ZeroOptimizer
-from trainer.precision import compute_dtype
+from trainer.optimizer import build_optimizer
+from trainer.parallelize import build_chunks
 from trainer.problems import problems
+from trainer.sharding import Block, kv_copies, rank_blocks
 from trainer.torchrun import end_with_torchrun
 
 
@@ -46,35 +52,37 @@ class SpeedProbe(BaseModel):
     steps: int = Field(2, ge=1, description="micro-batches and updates timed after one warm-up")
     result: str = Field(description="path of the result")
 
+    def shape(self) -> LlamaConfig:
+        """Of the model with its extra rows."""
+        shape = read_llama_config(self.model)
+        return replace(shape, vocab_size=shape.vocab_size + self.extra_rows)
+
 
 def measure(probe: SpeedProbe, mesh: Mesh) -> dict[str, float]:
     """Seconds per optimizer step, and what they consist of; the slowest rank's."""
-    config = probe.train
-    with open_weights(probe.model) as weights:
-        shape = read_llama_config(probe.model)
-        shape = type(shape)(**{**vars(shape), "vocab_size": shape.vocab_size + probe.extra_rows})
-        model = Llama(shape, compute_dtype(config.dtype)).to(mesh.device)
-        optimizer = ZeroOptimizer(model.named_parameters(), config, mesh)
-        optimizer.load_weights({name: _widened(weights, name, probe.extra_rows) for name in weights})
-    size = (config.micro_batch, config.seq_len + 1)
-    generator = torch.Generator().manual_seed(mesh.rank)
-    forward_backward, update = [], []
-    for _ in range(probe.steps + 1):
-        tokens = torch.randint(0, shape.vocab_size, size, generator=generator).to(mesh.device)
-        optimizer.zero_gradients()
-        begun = _now(mesh)
-        loss = token_losses(model(tokens[:, :-1]), tokens[:, 1:])
-        (loss.sum() / config.tokens_per_step).backward()
-        forward_backward.append(_now(mesh) - begun)
-        mesh.barrier()
-        begun = _now(mesh)
+    config, shape = probe.train, probe.shape()
+    torch.manual_seed(mesh.rank)
+    chunks = build_chunks(shape, config, mesh)
+    optimizer = build_optimizer(chunks, rank_blocks(shape, config.parallel, mesh.place), config, mesh)
+    optimizer.load_weights(random_weights)
+    engine = Engine(shape, chunks, optimizer, config, mesh)
+    num_timed = config.parallel.pp
+    timed = [random_batch(shape, config, mesh) for _ in range(num_timed)]
+    losses = LossSums(["any"], mesh.device)
+    passes, updates = [], []
+
+    def update() -> None:
         optimizer.reduce_gradients()
         optimizer.step(lr=0.0)
-        update.append(_now(mesh) - begun)
-    passes = config.global_batch // (config.micro_batch * config.parallel.dp)
-    micro, rest = statistics.median(forward_backward[1:]), statistics.median(update[1:])
-    micro, rest = max(mesh.gathered([micro])), max(mesh.gathered([rest]))
-    seconds = passes * micro + rest
+        optimizer.finish()
+
+    for _ in range(probe.steps + 1):
+        passes.append(_seconds(mesh, lambda: engine.train(timed, num_timed, config.tokens_per_step, losses)))
+        updates.append(_seconds(mesh, update))
+    train, rest = (max(mesh.gathered([statistics.median(times[1:])])) for times in (passes, updates))
+    micro = train / (num_timed + idle_passes(config.parallel))
+    num_passes = config.global_batch // (config.micro_batch * config.parallel.dp)
+    seconds = micro * (num_passes + idle_passes(config.parallel)) + rest
     return {
         "seconds_per_step": seconds,
         "micro_batch_seconds": micro,
@@ -84,17 +92,36 @@ def measure(probe: SpeedProbe, mesh: Mesh) -> dict[str, float]:
     }
 
 
+def idle_passes(parallel: ParallelConfig) -> float:
+    """Micro-batches that a rank could compute while a pipeline fills and drains in one step."""
+    return (parallel.pp - 1) / parallel.virtual_stages
+
+
+def random_weights(block: Block) -> Tensor:
+    """Norms of 1, matrices as models begin with."""
+    return torch.ones(block.size) if len(block.size) == 1 else torch.randn(block.size) * 0.02
+
+
+def random_batch(shape: LlamaConfig, config: TrainConfig, mesh: Mesh) -> Batch:
+    """The same on the ranks of a pipeline and of a tensor-parallel group."""
+    generator = torch.Generator().manual_seed(mesh.place.dp)
+    tokens = torch.randint(0, shape.vocab_size, (config.micro_batch, config.seq_len + 1), generator=generator)
+    tokens = tokens.to(mesh.device)
+    return Batch(tokens[:, :-1], tokens[:, 1:], torch.zeros_like(tokens[:, 0]))
+
+
+def _seconds(mesh: Mesh, work: Callable[[], object]) -> float:
+    """Wall time of work that all ranks begin together."""
+    mesh.barrier()
+    begun = _now(mesh)
+    work()
+    return _now(mesh) - begun
+
+
 def _now(mesh: Mesh) -> float:
     if mesh.device.type == "cuda":
         torch.cuda.synchronize(mesh.device)
     return time.perf_counter()
-
-
-def _widened(weights: Weights, name: str, extra_rows: int) -> torch.Tensor:
-    tensor = weights[name]
-    if name not in (EMBEDDING, HEAD) or not extra_rows:
-        return tensor
-    return torch.cat((tensor, tensor.mean(dim=0, keepdim=True).expand(extra_rows, -1)))
 
 
 @record
@@ -104,13 +131,14 @@ def main() -> None:
         raise SystemExit("usage: torchrun --nproc-per-node RANKS -m trainer.speed PROBE.json")
     end_with_torchrun()
     probe = SpeedProbe.model_validate_json(Path(sys.argv[1]).read_bytes())
+    config, shape = probe.train, probe.shape()
     set_up_logging(int(os.environ.get("RANK", "0")))
-    if found := problems(probe.train, world=int(os.environ.get("WORLD_SIZE", "1"))):
+    if found := problems(config, shape, int(os.environ.get("WORLD_SIZE", "1"))):
         raise ValueError(f"this training cannot run: {'; '.join(found)}")
-    if probe.train.threads_per_rank:
-        torch.set_num_threads(probe.train.threads_per_rank)
-    with started(probe.train.collective_timeout_s) as device:
-        mesh = build_mesh(probe.train.parallel, device)
+    if config.threads_per_rank:
+        torch.set_num_threads(config.threads_per_rank)
+    with started(config.collective_timeout_s) as device:
+        mesh = build_mesh(config.parallel, device, kv_copies(shape.num_kv_heads, config.parallel.tp))
         result = measure(probe, mesh)
         if mesh.is_first:
             write_bytes(probe.result, json.dumps(result).encode() + b"\n")

@@ -11,7 +11,7 @@ measures and task categories; the best of a column is marked. The bytes are a fu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ class VariantRun:
     Attributes:
         run: the resolved run file, as JSON-like values.
         artifacts: stage -> URI of its artifact, made or not.
+        tokens_after: a step -> tokens trained on when it is done.
         checkpoints: step -> URI of the scores of an earlier checkpoint than the last.
         shared: stage -> the earlier variant that has the same artifact, None where it is this one's own.
         differences: step -> rows of `difference`, `difference_low`, `difference_high` against the first variant at the
@@ -47,7 +48,7 @@ class VariantRun:
     run: Mapping[str, Any]
     artifacts: Mapping[str, str]
     num_steps: int
-    tokens_per_step: int
+    tokens_after: Callable[[int], int]
     checkpoints: Mapping[int, str] = field(default_factory=dict)
     shared: Mapping[str, str | None] = field(default_factory=dict)
     differences: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)

@@ -112,7 +112,7 @@ def _line(variant: VariantRun, model: str, step: int, rows: Iterable[Mapping[str
         for row in rows
         if row["model"] == model and row["metric"] in MEASURES and row["value"] is not None
     }
-    tokens = step * variant.tokens_per_step
+    tokens = variant.tokens_after(step)
     named = {"label": variant.name, "variant": variant.name, "model": model}
     return named | {"step": step, "tokens": tokens, "scores": scores}
 

@@ -31,6 +31,7 @@ def drawings(facts: Facts) -> dict[str, list[str]]:
         "clusters": _clusters(facts["duplicates"]),
         "s_curve": _s_curve(facts["duplicates"]["s_curve"]),
         "learning_curve": _learning_curve(curve),
+        "validation": _validation(facts["training"]["validation"]),
         "steps": _over_steps(curve),
         "scores": _scores(facts["scores"]),
         "differences": _differences(facts["scores"]),
@@ -67,6 +68,14 @@ def _s_curve(found: Facts) -> list[str]:
 def _learning_curve(curve: Facts) -> list[str]:
     losses = {language(code): values for code, values in curve["losses"].items()}
     return [charts.learning_curve(curve["steps"], losses, curve["measures"]["lr"])] if curve["steps"] else []
+
+
+def _validation(held_out: Facts) -> list[str]:
+    """A language's line; one point is in the table already."""
+    lines = {language(code): values for code, values in held_out["values"].items()}
+    unit = "bits per byte" if held_out["measure"] == "bits_per_byte" else "loss, nats per token"
+    drawn = len(held_out["steps"]) > 1
+    return [charts.over_steps(held_out["steps"], lines, f"held-out {unit}")] if drawn else []
 
 
 def _over_steps(curve: Facts) -> list[str]:

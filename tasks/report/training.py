@@ -1,7 +1,8 @@
 """The report's training sections: the mixture, learning curve and speed, and what was proven before the first step.
 
-In: the manifests of binarize, mix, train and export, and the trainer's `metrics.jsonl` and `start_checks.json`. Out:
-JSON-like facts. A long run's curve is thinned to at most `MAX_POINTS` points, each the mean of its stretch of steps.
+In: the manifests of binarize, mix, train and export, and the trainer's `metrics.jsonl`, `validation.jsonl` and
+`start_checks.json`. Out: JSON-like facts. A long run's curve is thinned to at most `MAX_POINTS` points, each the mean
+of its stretch of steps.
 
     facts = training(made)
     facts["curve"]["losses"]["ja"], facts["curve"]["measures"]["tokens_per_second"]
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from posixpath import basename
 from statistics import fmean, median
 from typing import Any
 
@@ -18,7 +20,7 @@ from tasks.report.artifacts import RunArtifacts
 from tasks.report.formats import scientific, words
 
 MAX_POINTS = 400
-METRICS = "metrics.jsonl"
+METRICS, VALIDATION = "metrics.jsonl", "validation.jsonl"
 START_CHECKS = "start_checks.json"
 _SETTINGS = (
     "seq_len", "global_batch", "micro_batch", "lr", "min_lr", "warmup_steps", "schedule", "dtype", "beta1", "beta2",
@@ -82,7 +84,7 @@ def _planned(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def training(made: RunArtifacts) -> dict[str, Any]:
-    """Counts, settings, speed, losses at both ends, and the curve."""
+    """Counts, settings, speed, losses at both ends, on held-out text too, and the curves."""
     rows = [row for row in made.json_lines("train", METRICS) if row.get("step") is not None]
     manifest = made.manifests.get("train")
     curve = learning_curve(rows)
@@ -101,6 +103,9 @@ def training(made: RunArtifacts) -> dict[str, Any]:
         if rows
         else {},
         "mfu": _median(rows, "mfu"),
+        "peak_tflops": _peak(rows),
+        "skipped_steps": rows[-1].get("skipped_steps") if rows else None,
+        "restarts": made.detail("train", "restarts"),
         "layout": made.detail("train", "layout"),
         "edge_steps": edge,
         "losses": [
@@ -111,6 +116,7 @@ def training(made: RunArtifacts) -> dict[str, Any]:
             }
             for name in curve["losses"]
         ],
+        "validation": validation(made.json_lines("train", VALIDATION)),
         "curve": curve,
         "settings": [
             {"label": words(name), "value": _setting(settings[name])} for name in _SETTINGS if name in settings
@@ -139,12 +145,53 @@ def learning_curve(rows: Rows) -> dict[str, Any]:
     }
 
 
+def validation(rows: Rows) -> dict[str, Any]:
+    """Held-out losses over the steps, and per language before the first step and at the end.
+
+    `measure` is bits per byte where they are known for every language, else the loss in nats per token.
+    """
+    found = [(row["step"], row.get("languages") or {}) for row in rows if row.get("step") is not None]
+    names = sorted({name for _, of in found for name in of}, key=lambda name: (name != "ja", name))
+    known = all("bits_per_byte" in result for _, of in found for result in of.values())
+    measure = "bits_per_byte" if known else "loss"
+    values = {name: [(of.get(name) or {}).get(measure) for _, of in found] for name in names}
+    return {
+        "measure": measure,
+        "steps": [step for step, _ in found],
+        "values": values,
+        "languages": [
+            {
+                "language": name,
+                **{
+                    key: value
+                    for column in ("loss", "bits_per_byte")
+                    for key, value in _ends(column, _of_language(found, name, column), 1).items()
+                },
+                "tokens": found[-1][1].get(name, {}).get("tokens"),
+            }
+            for name in names
+        ],
+    }
+
+
+def _of_language(found: Sequence[tuple[int, Mapping[str, Any]]], name: str, column: str) -> list[float]:
+    values = [(of.get(name) or {}).get(column) for _, of in found]
+    return [value for value in values if value is not None]
+
+
+def _peak(rows: Rows) -> float | None:
+    """What MFU is a share of."""
+    rates = [(row.get("tflops") or {}).get("model_causal") for row in rows[-1:] if row.get("mfu")]
+    return rates[0] / rows[-1]["mfu"] if rates and rates[0] else None
+
+
 def start_checks(made: RunArtifacts) -> dict[str, Any]:
     """What was proven before the first step and after export; `losses` has a row per language that was compared."""
     found = made.json("train", START_CHECKS) or {}
     names = ("tokens", "base_loss", "masked_loss", "unmasked_loss", "unmasked_rise")
     return {
         **{name: found.get(name) for name in ("base_vocab", "vocab", "tolerance")},
+        "continued": _continued(made),
         "losses": [
             {"language": language, **{name: losses.get(name) for name in names}}
             for language, losses in (found.get("languages") or {}).items()
@@ -153,6 +200,13 @@ def start_checks(made: RunArtifacts) -> dict[str, Any]:
         "export_dtype": made.detail("export", "dtype"),
         "parameters": made.count("export", "parameters"),
     }
+
+
+def _continued(made: RunArtifacts) -> dict[str, Any] | None:
+    """The training that this one went on from, and its step; None where it began a run."""
+    manifest = made.manifests.get("train")
+    continued = manifest.recorded.get("continues") if manifest else None
+    return {"training": basename(continued["training"]), "step": continued["step"]} if continued else None
 
 
 def _inside(rows: Rows, column: str, name: str) -> list[float]:

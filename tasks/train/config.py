@@ -13,6 +13,12 @@ class TrainStageConfig(TrainConfig):
     """`TrainConfig` and the launcher."""
 
     launcher: Literal["local"] = Field("local", description="torchrun on this machine")
+    max_restarts: int = Field(
+        2,
+        ge=0,
+        description="times that all ranks are started again after one has died; they go on from the last checkpoint. "
+        "An error that would come again, as a loss that is not finite, ends training at once",
+    )
     stop_grace_s: float = Field(
         60.0,
         ge=0,

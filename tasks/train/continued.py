@@ -1,8 +1,8 @@
 """The training that another one continues: which it is, and where its checkpoints lie.
 
-In: the URI of a train artifact, finished or not, or the folder in which it works. An artifact below a root that is no
-local folder holds nothing but the last checkpoint, and that only once it is finished; the others lie in the folder of
-this machine's cache in which it works.
+In: the URI of a train artifact, finished or not, or the folder in which it works. Below a root that is no local folder
+an artifact has copies of the checkpoints (`TrainJob.mirror`); trainings of before that have them in the folder of this
+machine's cache in which they worked.
 
     training_fingerprint("runs/train/demo-0123456789ab")
     continued_checkpoint("runs/train/demo-0123456789ab", step=4000)

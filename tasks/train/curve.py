@@ -1,9 +1,9 @@
 """The learning curve as a picture, drawn while training runs.
 
-In: the rows of metrics.jsonl. Out: a PNG, dots for single steps and a line for the running mean, on white so that it
-can be read on a dark page too.
+In: the rows of metrics.jsonl and validation.jsonl. Out: a PNG, dots for single steps, a line for the running mean and
+diamonds for held-out text, on white so that it can be read on a dark page too.
 
-    png = draw_curve(read_metrics(folder / "metrics.jsonl"), num_steps=12_000)
+    png = draw_curve(read_metrics(folder / "metrics.jsonl"), read_metrics(folder / "validation.jsonl"), 12_000)
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+Rows = Sequence[Mapping[str, Any]]
 MAX_POINTS = 2_000  # more than the picture has columns
 
 
-def draw_curve(rows: Sequence[Mapping[str, Any]], num_steps: int) -> bytes:
+def draw_curve(rows: Rows, validation: Rows, num_steps: int) -> bytes:
     """Bits per byte of each language (its loss, where bytes per token are unknown) and the learning rate over steps.
 
     Args:
         rows: of metrics.jsonl, at least one.
+        validation: of validation.jsonl, whose step 0 is before the first one.
         num_steps: where the step axis ends.
     """
     from matplotlib.figure import Figure
@@ -37,6 +39,10 @@ def draw_curve(rows: Sequence[Mapping[str, Any]], num_steps: int) -> bytes:
         dots = above.plot(at, values, linestyle="none", marker=".", markersize=4, alpha=0.35)[0]
         mean = _running_mean(values, max(1, len(values) // 40))
         above.plot(at, mean, color=dots.get_color(), label=f"{language} {mean[-1]:.3f}")
+        if held_out := _held_out(validation, language, measure):
+            at, values = zip(*held_out, strict=True)
+            label = f"{language}, held out {values[-1]:.3f}"
+            above.plot(at, values, color=dots.get_color(), linestyle=":", marker="D", markersize=5, label=label)
     above.set_ylabel("bits per byte" if measure == "bits_per_byte" else "loss, nats per token")
     above.set_title(f"step {steps[-1]:,} of {num_steps:,}, {rows[-1]['consumed_tokens']:,} tokens", loc="left")
     above.legend(frameon=False)
@@ -52,12 +58,21 @@ def draw_curve(rows: Sequence[Mapping[str, Any]], num_steps: int) -> bytes:
     return png.getvalue()
 
 
+def _held_out(validation: Rows, language: str, measure: str) -> list[tuple[int, float]]:
+    """(step, value) of a language's validations in the measure that is drawn."""
+    column = "bits_per_byte" if measure == "bits_per_byte" else "loss"
+    found = [(row["step"], row["languages"].get(language, {}).get(column)) for row in validation]
+    return [(step, value) for step, value in found if value is not None]
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole rows of metrics.jsonl; its last line may still be being written."""
+    """The whole rows of metrics.jsonl or validation.jsonl; the last line may still be being written."""
+    if not path.is_file():
+        return []
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
-def thinned(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def thinned(rows: Rows) -> list[Mapping[str, Any]]:
     """At most about `MAX_POINTS` of the rows, evenly, and always the last."""
     every = len(rows) // MAX_POINTS + 1
     return [*rows[:-1][::every], rows[-1]]

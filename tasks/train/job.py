@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from storage.artifact import read_manifest
+from storage.checkpoints import FOLDER
 from storage.documents import read_texts
-from storage.uri import exists, join
+from storage.uri import exists, is_local, join
 from tasks.train.config import TrainStageConfig
 from tokenizer.encoder import Encoder, load_encoder
+from trainer.batch_ramp import steps_for
 from trainer.config import TrainJob
 
 if TYPE_CHECKING:
@@ -53,10 +55,11 @@ def make_job(
         base_model=base_model,
         mixture=mixture.uri,
         out=out,
+        mirror=None if is_local(out) else join(out, FOLDER),
         fingerprint=fingerprint,
         continued=continued,
         seed=seed,
-        num_steps=mixture.counts["samples"] // config.global_batch,
+        num_steps=steps_for(mixture.counts["samples"], config.batch_ramp, config.global_batch),
         check_texts=check_texts(load_encoder(base_tokenizer), tokens.uri, languages),
         bytes_per_token=bytes_per_token(tokens, languages),
     )

@@ -1,11 +1,12 @@
 """Start the trainer as processes of their own, watch it, and never leave it behind.
 
-In: a `TrainJob`. Out: an `Outcome` that names the final checkpoint, `metrics.jsonl` and `start_checks.json` in the
-run's folder. torchrun starts one process per rank; each rank writes its own log below `logs/`, warnings are passed
-on, progress is read from metrics.jsonl. `launch.json` holds every process with its start time: whatever ends the
-launch (an error, an interrupt, a cancelled flow) stops them all. Where the launcher itself is killed, Linux tells
-torchrun and its ranks (`storage.processes.die_with_parent`): they save a checkpoint and end. A launch that finds an
-earlier one of the same folder still running stops that one first. Training then continues from the last checkpoint.
+In: a `TrainJob`. Out: an `Outcome` that names the final checkpoint, `metrics.jsonl`, `validation.jsonl` and
+`start_checks.json` in the run's folder. torchrun starts one process per rank, and all of them again when one has died;
+each rank writes its own log below `logs/`, warnings are passed on, progress is read from metrics.jsonl. `launch.json`
+holds every process with its start time: whatever ends the launch (an error, an interrupt, a cancelled flow) stops them
+all. Where the launcher itself is killed, Linux tells torchrun and its ranks (`storage.processes.die_with_parent`): they
+save a checkpoint and end. A launch that finds an earlier one of the same folder still running stops that one first.
+Training then continues from the last checkpoint.
 
     outcome = launch(job, out="runs/train/demo-0123", nproc=2, progress=show, log=logger.info)
 """
@@ -16,7 +17,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import socket
 import statistics
 import subprocess
@@ -25,18 +25,48 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from storage.artifact import Outcome, cache_folder, file_entries
 from storage.checkpoints import FOLDER, JOB, saved_checkpoint, saved_steps
 from storage.processes import POLL_S, Process, alive, family, find, stop
-from storage.uri import is_local, join, local_path, localized, open_atomic, write_bytes
-from tasks.train.logs import CheckpointWatcher, Log, LogTail, MetricsWatcher, Progress, failure
+from storage.uri import is_local, local_path, localized, write_bytes
+from tasks.train.logs import (
+    METRICS,
+    SKIPPED,
+    START_CHECKS,
+    VALIDATION,
+    CheckpointWatcher,
+    Log,
+    LogTail,
+    MetricsWatcher,
+    Progress,
+    RestartWatcher,
+    failure,
+    num_restarts,
+)
+from tasks.train.uploads import fetch_logs, upload, upload_logs
 from trainer.config import TrainConfig, TrainJob
+from trainer.ending import stopped_step
 
 GRACE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long and how often.
+
+    Attributes:
+        grace_s: seconds between SIGTERM and SIGKILL when processes have to be stopped.
+        timeout_s: seconds after which they are, none for no limit.
+        max_restarts: times that all ranks are started again after one has died.
+    """
+
+    grace_s: float = GRACE_S
+    timeout_s: float | None = None
+    max_restarts: int = 0
 
 
 def launch(
@@ -47,29 +77,33 @@ def launch(
     progress: Progress | None,
     log: Log,
     saved: Callable[[int], None] | None = None,
-    grace_s: float = GRACE_S,
-    timeout_s: float | None = None,
+    limits: Limits = Limits(),
 ) -> Outcome:
     """Train, from the newest checkpoint in `out` where there is one.
 
     Args:
-        out: the artifact's URI. Where it is not local, training writes to a folder of the cache and uploads at the end.
+        out: the artifact's URI. Where it is not local, training works in a folder of the cache (`tasks.train.uploads`).
         nproc: ranks; dp x tp x pp of the job.
         progress: called with (steps done, steps in all, the step's row of metrics.jsonl).
         log: called with each warning or error line of any rank.
         saved: called with the step of each checkpoint, once it is whole.
-        grace_s: seconds between SIGTERM and SIGKILL when the trainer has to be stopped.
-        timeout_s: seconds after which it is stopped, none for no limit.
 
     Raises:
-        RuntimeError: the trainer failed; with the end of the failing rank's log.
-        TimeoutError: it took longer than `timeout_s`; a checkpoint was saved if it managed to.
+        RuntimeError: the trainer failed; with the end of the failing rank's log. Or it was told to stop.
+        TimeoutError: it took longer than `limits.timeout_s`; a checkpoint was saved if it managed to.
     """
     folder = work_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
-    fence(folder, grace_s, log)
-    metrics = MetricsWatcher(folder / "metrics.jsonl", job.num_steps, progress)
-    checkpoints = CheckpointWatcher(str(folder / FOLDER), saved)
+    fence(folder, limits.grace_s, log)
+    fetch_logs(out, folder)
+
+    def on_checkpoint(step: int) -> None:
+        upload_logs(out, folder)
+        if saved is not None:
+            saved(step)
+
+    metrics = MetricsWatcher(folder / METRICS, job.num_steps, progress)
+    checkpoints = CheckpointWatcher(str(folder / FOLDER), on_checkpoint)
 
     def look() -> None:
         metrics.look()
@@ -79,13 +113,10 @@ def launch(
         here = {"out": str(folder), "model": str(model), "base_model": str(base_model), "continued": continued}
         job = job.model_copy(update=here)
         write_bytes(str(folder / JOB), job.model_dump_json(indent=1).encode() + b"\n")
-        _run(["trainer", str(folder / JOB)], folder, nproc, job.train, look, log, grace_s, timeout_s)
+        _run(["trainer", str(folder / JOB)], folder, nproc, job.train, look, log, limits)
     look()
     outcome = _outcome(job, folder, nproc)
-    if not is_local(out):
-        for entry in outcome.files:
-            with open(folder / entry.path, "rb") as source, open_atomic(join(out, entry.path)) as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
+    upload(out, folder, outcome.files, job.mirror)
     return outcome
 
 
@@ -120,7 +151,9 @@ def measure_step_seconds(
             "result": str(result),
         }
         write_bytes(str(folder / "probe.json"), json.dumps(probe).encode())
-        _run(["trainer.speed", str(folder / "probe.json")], folder, nproc, train, None, log, GRACE_S, timeout_s)
+        _run(
+            ["trainer.speed", str(folder / "probe.json")], folder, nproc, train, None, log, Limits(timeout_s=timeout_s)
+        )
         return json.loads(result.read_text(encoding="utf-8"))["seconds_per_step"]
 
 
@@ -162,7 +195,8 @@ def _continued(job: TrainJob, folder: Path) -> Iterator[str | None]:
     Raises:
         ValueError: there is none, and the job has saved none of its own since; with the steps that there are.
     """
-    if job.continued is None or saved_steps(str(folder / FOLDER)):  # a training that has gone on needs it no more
+    own = saved_steps(str(folder / FOLDER)) or (job.mirror is not None and saved_steps(job.mirror))
+    if job.continued is None or own:  # a training that has gone on needs it no more
         yield job.continued
         return
     with localized(saved_checkpoint(job.continued)) as path:
@@ -176,14 +210,14 @@ def _run(
     train: TrainConfig,
     look: Callable[[], None] | None,
     log: Log,
-    grace_s: float,
-    timeout_s: float | None,
+    limits: Limits,
 ) -> None:
     """Run `torchrun -m MODULE...` in `folder` until it ends, or end it."""
     attempt = folder / "logs" / time.strftime("%Y%m%d-%H%M%S")
     attempt.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "trainer.torchrun", str(os.getpid()), "--standalone", "--local-addr", "127.0.0.1"]
-    command += ["--nproc-per-node", str(nproc), "--max-restarts", "0", "--shutdown-timeout", str(int(grace_s) + 1)]
+    command += ["--nproc-per-node", str(nproc), "--max-restarts", str(limits.max_restarts)]
+    command += ["--shutdown-timeout", str(int(limits.grace_s) + 1)]
     command += ["--log-dir", str(attempt), "--redirects", "3", "-m", *module]
     with open(attempt / "torchrun.log", "wb") as output:
         started = subprocess.Popen(
@@ -194,7 +228,9 @@ def _run(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        ended = _watch(started, folder, attempt, look, log, grace_s, timeout_s)
+        ended = _watch(started, folder, attempt, look, log, limits)
+    if ended == os.EX_TEMPFAIL:
+        raise RuntimeError(f"training was stopped after step {stopped_step(folder)}; start it again to continue")
     if ended != 0:
         raise RuntimeError(failure(attempt, ended))
 
@@ -205,8 +241,7 @@ def _watch(
     attempt: Path,
     look: Callable[[], None] | None,
     log: Log,
-    grace_s: float,
-    timeout_s: float | None,
+    limits: Limits,
 ) -> int:
     """Wait for torchrun, keeping launch.json and the log up to date; its exit status. Leaves no process behind."""
     agent = find(started.pid)
@@ -218,8 +253,8 @@ def _watch(
         "at": time.strftime("%Y-%m-%d %H:%M:%S"),
         "log": str(attempt),
     }
-    tail = LogTail(attempt, log)
-    deadline = time.monotonic() + timeout_s if timeout_s else None
+    tail, restarts = LogTail(attempt, log), RestartWatcher(folder, attempt, log)
+    deadline = time.monotonic() + limits.timeout_s if limits.timeout_s else None
     status = None
     try:
         _record(folder, record, known, None)
@@ -227,17 +262,21 @@ def _watch(
             if agent and (members := [*known, *(p for p in family(agent) if p not in known)]) != known:
                 known = members
                 _record(folder, record, known, None)
+            restarts.look()
             tail.look()
             if look is not None:
                 look()
             if deadline and time.monotonic() > deadline:
-                raise TimeoutError(f"training took longer than timeout_s = {timeout_s}; start it again to continue")
+                raise TimeoutError(
+                    f"training took longer than timeout_s = {limits.timeout_s}; start it again to continue"
+                )
             time.sleep(POLL_S * 2)
     finally:
         # Also after torchrun's own end: killed outright, it leaves its ranks running.
-        stop(known, grace_s)
+        stop(known, limits.grace_s)
         started.wait()
         _record(folder, record, known, started.returncode)
+        restarts.look()
         tail.look()
     return status
 
@@ -266,11 +305,12 @@ def _outcome(job: TrainJob, folder: Path, nproc: int) -> Outcome:
     checkpoint = f"checkpoints/step-{job.num_steps:08}"
     manifest_path = folder / checkpoint / "manifest.json"
     if not manifest_path.is_file():
-        raise RuntimeError(f"training was stopped before step {job.num_steps}; start it again to continue")
+        raise RuntimeError(f"training ended without {manifest_path}; start it again to continue")
     manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
     names = [f"{checkpoint}/{entry['path']}" for entry in manifest["files"]]
-    names += [f"{checkpoint}/manifest.json", "metrics.jsonl", "start_checks.json"]
+    names += [f"{checkpoint}/manifest.json", METRICS, START_CHECKS]
+    names += [name for name in (VALIDATION, SKIPPED) if (folder / name).is_file()]
     return Outcome(
         files=file_entries(str(folder), names),
         counts={
@@ -284,9 +324,11 @@ def _outcome(job: TrainJob, folder: Path, nproc: int) -> Outcome:
             "language_loss": rows[-1]["language_loss"],
             "bits_per_byte": rows[-1]["bits_per_byte"],
             "tokens_per_second": statistics.median(row["tokens_per_second"] for row in rows),
+            "mfu": statistics.median(row["mfu"] for row in rows if row.get("mfu") is not None),
             "memory_gib": max(row["memory_gib"] for row in rows),
             "layout": job.train.parallel.model_dump() | {"ranks": nproc},
-            "start_checks": json.loads((folder / "start_checks.json").read_text(encoding="utf-8")),
+            "restarts": num_restarts(folder),
+            "start_checks": json.loads((folder / START_CHECKS).read_text(encoding="utf-8")),
         },
         digest=manifest["content_digest"],
     )

@@ -1,7 +1,7 @@
 """What the trainer's files say while it runs and after it failed.
 
-In: the folder of per-rank logs that torchrun writes, and metrics.jsonl. Out: warning lines, progress, and the message
-of a failure.
+In: the folder of per-rank logs that torchrun writes, and metrics.jsonl. Out: warning lines, progress, restarts, and the
+message of a failure. torchrun keeps the logs of each start of the ranks apart, in `attempt_0`, `attempt_1`, ...
 
     raise RuntimeError(failure(folder, status))
 """
@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from storage.checkpoints import saved_steps
+from trainer.ending import NO_RESTART, refusal
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 Log = Callable[[str], None]
 
-METRICS = "metrics.jsonl"
+METRICS, VALIDATION, SKIPPED = "metrics.jsonl", "validation.jsonl", "skipped.jsonl"
+START_CHECKS = "start_checks.json"
 TAIL_LINES = 15
 
 
@@ -86,19 +88,73 @@ class CheckpointWatcher:
                 self._saved(step)
 
 
+class RestartWatcher:
+    """Tells of each time torchrun has started the ranks again, and why it did."""
+
+    def __init__(self, out: Path, attempt: Path, log: Log) -> None:
+        """Of the launch whose logs are in `attempt`, of the training in `out`."""
+        self._out, self._attempt, self._log = out, attempt, log
+        self._told = 0
+
+    def look(self) -> None:
+        happened = _restarts(self._attempt)
+        if happened <= self._told or refusal(self._out):  # refused ranks only repeat why
+            return
+        report = (self._attempt / "torchrun.log").read_text(encoding="utf-8", errors="replace")
+        causes = re.findall(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)", report)
+        for number in range(self._told, happened):
+            why = "a rank ended"
+            if number < len(causes):
+                status, rank = int(causes[number][0]), causes[number][1]
+                how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+                logs = sorted(self._attempt.glob(f"*/attempt_{number}/{rank}/stderr.log"))
+                said = _last_lines(logs[0], 1) if logs and status > 0 else ""
+                why = f"rank {rank} {how}" + (f" ({said})" if said else "")
+            self._log(f"{why}; all ranks were started again, restart {number + 1}: from the last checkpoint")
+        self._told = happened
+
+
+def num_restarts(out: Path) -> int:
+    """How often torchrun has started the ranks again, over all launches of the training in `out`."""
+    return sum(_restarts(launch) for launch in (out / "logs").glob("*"))
+
+
+def _restarts(attempt: Path) -> int:
+    return max((_number(path) for path in attempt.glob("*/attempt_*")), default=0)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition("_")[2])
+
+
 def failure(attempt: Path, status: int) -> str:
     """What to tell the user: which rank failed, the end of its log, where the rest is."""
     report = (attempt / "torchrun.log").read_text(encoding="utf-8", errors="replace")
     rank, killed_by = _failed_rank(report)
     if rank is None and status < 0:
         killed_by = signal.Signals(-status).name
-    logs = sorted(attempt.rglob(f"{rank}/stderr.log")) if rank else []
-    path = logs[0] if logs else attempt / "torchrun.log"
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    path = _log_of(attempt, rank) or attempt / "torchrun.log"
     who = f"rank {rank}" if rank else "torchrun"
     how = f" was killed by {killed_by} (often the system, when memory runs out)" if killed_by else ""
-    end = "\n".join(lines[-TAIL_LINES:]) or "(its log is empty)"
-    return f"training failed: {who}{how}, exit status {status}; log: {path}\n{end}"
+    end = _last_lines(path, TAIL_LINES) or "(its log is empty)"
+    restarts = _restarts(attempt)
+    after = f", after {restarts} restarts" if restarts else ""
+    return f"training failed: {who}{how}, exit status {status}{after}; log: {path}\n{end}"
+
+
+def _log_of(attempt: Path, rank: str | None) -> Path | None:
+    """The log of a rank's last start that did more than repeat why the one before it ended."""
+    logs = sorted(attempt.rglob(f"{rank}/stderr.log"), key=lambda path: -_number(path.parents[1])) if rank else []
+    telling = [path for path in logs if not any(line.startswith(NO_RESTART) for line in _lines(path))]
+    return next(iter(telling or logs), None)
+
+
+def _last_lines(path: Path, number: int) -> str:
+    return "\n".join([line for line in _lines(path) if line.strip()][-number:])
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def _failed_rank(report: str) -> tuple[str | None, str | None]:

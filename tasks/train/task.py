@@ -23,7 +23,7 @@ from tasks.task import LivePicture, Turn, stage_task
 from tasks.train.config import TrainStageConfig
 from tasks.train.continued import CONTINUES, continued_checkpoint
 from tasks.train.curve import draw_curve, read_metrics
-from tasks.train.logs import METRICS
+from tasks.train.logs import METRICS, VALIDATION
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def train(
     """
     from storage.artifact import Outcome
     from tasks.train.job import make_job
-    from tasks.train.launch import launch, work_folder
+    from tasks.train.launch import Limits, launch, work_folder
 
     earlier = plan.recorded.get(CONTINUES)
 
@@ -72,11 +72,10 @@ def train(
             job,
             out=out,
             nproc=config.parallel.world_size,
-            progress=_reporter(work_folder(out) / METRICS),
+            progress=_reporter(work_folder(out)),
             log=logger.warning,
             saved=_announcer(plan.name, str(work_folder(out) / FOLDER), job.num_steps),
-            grace_s=_grace_s(config),
-            timeout_s=config.timeout_s,
+            limits=Limits(_grace_s(config), config.timeout_s, config.max_restarts),
         )
 
     return execute(plan, work, needs=[tokenizer, base, tokens, mixture])
@@ -106,7 +105,7 @@ def _announcer(run: str, folder: str, num_steps: int) -> Callable[[int], None]:
     return announce
 
 
-def _reporter(metrics: Path) -> Callable[[int, int, Mapping[str, Any]], None]:
+def _reporter(folder: Path) -> Callable[[int, int, Mapping[str, Any]], None]:
     """Tells of each step, and draws the learning curve again every so often and at the end."""
     picture = LivePicture("learning-curve", "bits per byte and learning rate over the steps")
     turn = Turn(CURVE_S, CURVE_SHARE)
@@ -115,6 +114,7 @@ def _reporter(metrics: Path) -> Callable[[int, int, Mapping[str, Any]], None]:
         counts = {"tokens": row["consumed_tokens"]}
         report_progress("train", step, steps, "steps", f"loss {row['loss']:.3f}", counts)
         if turn.has_come(step == steps):
-            picture.show(draw_curve(read_metrics(metrics), steps))
+            metrics, validation = (read_metrics(folder / name) for name in (METRICS, VALIDATION))
+            picture.show(draw_curve(metrics, validation, steps))
 
     return report

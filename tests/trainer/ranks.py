@@ -10,6 +10,7 @@ importable (module level), their arguments and results picklable.
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -74,7 +75,7 @@ def run_ranks(layout: int | ParallelConfig, function: Callable[..., Any], *args:
 
 def _receive(pipe: Connection) -> tuple[bool, Any]:
     try:
-        return pipe.recv()
+        return pickle.loads(pipe.recv_bytes())
     except EOFError:
         return False, "died without a word"
 
@@ -102,9 +103,10 @@ def _rank(
         result = function(build_mesh(parallel, torch.device("cpu"), kv_copies), *args)
         dist.barrier()
         dist.destroy_process_group()
-        pipe.send((True, result))
+        answer = pickle.dumps((True, result))  # what `send` does leaves tensors in memory that ends with this process
     except BaseException:
-        pipe.send((False, traceback.format_exc()))
+        answer = pickle.dumps((False, traceback.format_exc()))
+    pipe.send_bytes(answer)
 
 
 @dataclass(frozen=True)

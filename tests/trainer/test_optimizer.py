@@ -1,162 +1,143 @@
-"""The sharded optimizer does what AdamW on one process does, for any number of ranks."""
+"""Both distributed optimizers, used alike: exact, deterministic, resumable; and the arithmetic they share."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from tests.trainer.ranks import FakeMixture, run_ranks, tiny_config, write_tiny_model
-from trainer.config import TrainConfig
-from trainer.data import micro_batches
-from trainer.hf import load_model, open_weights
-from trainer.loss import LossSums, token_losses
+from tests.trainer.parity import Case, RankTrainer, RecordingMixture, Run, parallel_run, reference_run
+from tests.trainer.ranks import run_ranks, tiny_config
+from trainer.adamw import Run as AdamRun
+from trainer.adamw import clip_scale, fused_adamw, global_norm, set_updates, sum_copies, update
+from trainer.config import ParallelConfig, TrainConfig
+from trainer.layout import Coordinates
 from trainer.mesh import Mesh
-from trainer.optimizer import ZeroOptimizer
-from trainer.precision import compute_dtype
-from trainer.schedule import learning_rate
 
-STEPS = 4
+STRATEGIES = ["zero1", "fsdp"]
 
 
-def _zero_steps(mesh: Mesh, folder: Path, config: TrainConfig) -> dict[str, Any]:
-    model = load_model(folder, compute_dtype(config.dtype))
-    optimizer = ZeroOptimizer(model.named_parameters(), config, mesh)
-    with open_weights(folder) as weights:
-        optimizer.load_weights(weights)
-    losses, norms = [], []
-    for step in range(1, STEPS + 1):
-        sums = LossSums(FakeMixture().languages, mesh.device)
-        optimizer.zero_gradients()
-        consumed = (step - 1) * config.global_batch
-        for batch in micro_batches(FakeMixture(), consumed, config, mesh.place.dp, mesh.device):
-            token_loss = token_losses(model(batch.inputs), batch.targets)
-            (token_loss.sum() / config.tokens_per_step).backward()
-            sums.add(token_loss, batch.targets, batch.sources)
-        losses.append(sums.reduce(mesh)[0])
-        norms.append(optimizer.reduce_gradients().item())
-        optimizer.step(learning_rate(step, config, STEPS))
-    parameters = {name: p.detach().double().numpy() for name, p in model.named_parameters()}
-    return {"losses": losses, "norms": norms, "parameters": parameters, "bytes": optimizer.master.nbytes}
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
 
 
-def _adamw_steps(folder: Path, config: TrainConfig) -> dict[str, Any]:
-    """The plain loop: whole batches, torch's clipping and AdamW."""
-    model = load_model(folder, compute_dtype(config.dtype))
-    matrices = [p for p in model.parameters() if p.dim() == 2]
-    vectors = [p for p in model.parameters() if p.dim() == 1]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    adam = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8)
-    losses, norms, mixture = [], [], FakeMixture()
-    for step in range(1, STEPS + 1):
-        first = (step - 1) * config.global_batch
-        tokens = torch.stack([torch.from_numpy(mixture[first + i].tokens) for i in range(config.global_batch)])
-        loss = token_losses(model(tokens[:, :-1]), tokens[:, 1:]).mean()
-        adam.zero_grad()
-        loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm).item())
-        losses.append(loss.item())
-        for group in adam.param_groups:
-            group["lr"] = learning_rate(step, config, STEPS)
-        adam.step()
-    return {
-        "losses": losses,
-        "norms": norms,
-        "parameters": {name: p.detach().double().numpy() for name, p in model.named_parameters()},
-    }
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> Run:
+    case = Case(micro_batch=2)
+    return reference_run(case.write_model(folder), case.config(), case.mixture())
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance", "tied", "layouts"),
-    [
-        ("float64", 1e-12, True, ((1, 4), (2, 2), (4, 1))),
-        ("float64", 1e-12, False, ((2, 2),)),
-        ("fp32", 2e-6, True, ((1, 4), (2, 2))),
-    ],
-)
-def test_any_number_of_ranks_equals_adamw_on_one(
-    tmp_path: Path, dtype: str, tolerance: float, tied: bool, layouts: tuple[tuple[int, int], ...]
-) -> None:
-    folder = write_tiny_model(tmp_path, tie_word_embeddings=tied)
-    expected = _adamw_steps(folder, tiny_config(dtype=dtype))
-    assert min(expected["norms"]) > 0.5, "clipping must be at work"
-    for dp, micro_batch in layouts:
-        config = tiny_config(dtype=dtype, micro_batch=micro_batch, parallel={"dp": dp})
-        for found in run_ranks(dp, _zero_steps, folder, config):
-            assert found["losses"] == pytest.approx(expected["losses"], rel=tolerance)
-            assert found["norms"] == pytest.approx(expected["norms"], rel=tolerance * 10)
-            for name, value in expected["parameters"].items():
-                assert abs(found["parameters"][name] - value).max() < tolerance * 10, name
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("dp", [1, pytest.param(2, marks=pytest.mark.slow), 4])
+def test_any_number_of_ranks_equals_adamw_on_one_process(folder: Path, expected: Run, dp: int, strategy: Any) -> None:
+    case = Case(dp=dp, micro_batch=2, data_parallel=strategy)
+    assert min(expected.norms) > 0.5, "clipping must be at work"
+    differences = parallel_run(case, folder, case.config()).difference(expected)
+    assert max(differences.values()) < 1e-12, differences
 
 
-def test_state_is_split_over_the_ranks(tmp_path: Path) -> None:
-    folder = write_tiny_model(tmp_path)
-    whole = run_ranks(1, _zero_steps, folder, tiny_config())[0]["bytes"]
-    halves = [found["bytes"] for found in run_ranks(2, _zero_steps, folder, tiny_config(parallel={"dp": 2}))]
-    assert halves == [pytest.approx(whole / 2, rel=0.01)] * 2
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_bf16_follows_float64_and_is_the_same_each_time(folder: Path, expected: Run, strategy: Any) -> None:
+    """bf16 has 8 bits of precision; sums and master weights have fp32's 24."""
+    case = Case(dp=2, micro_batch=2, data_parallel=strategy)
+    once, again = (parallel_run(case, folder, case.config(dtype="bf16")) for _ in range(2))
+    assert once.unequal(again) == []
+    assert {value.dtype for value in (*once.weights.values(), *once.gradients[0].values())} == {np.dtype(np.float32)}
+    differences = once.difference(expected)
+    assert differences["loss"] < 5e-3
+    assert differences["norm"] < 3e-2
 
 
-def test_bf16_follows_fp32_and_all_ranks_hold_the_same_parameters(tmp_path: Path) -> None:
-    folder = write_tiny_model(tmp_path)
-    exact = _adamw_steps(folder, tiny_config())
-    found = run_ranks(2, _zero_steps, folder, tiny_config(dtype="bf16", parallel={"dp": 2}))
-    assert found[0]["losses"] == pytest.approx(exact["losses"], rel=5e-3)
-    assert found[0]["norms"] == pytest.approx(exact["norms"], rel=3e-2)
-    for name, value in found[0]["parameters"].items():
-        assert (value == found[1]["parameters"][name]).all()
+def _interrupted(mesh: Mesh, folder: Path, config: TrainConfig, mixture: RecordingMixture) -> list[str]:
+    """Two steps; then the third by the same optimizer, and by a new one that takes over its state; what differs."""
+    trainer, taking_over = (RankTrainer(mesh, folder, config, mixture) for _ in range(2))
+    for _ in range(2):
+        trainer.step()
+    taking_over.evaluate()  # leaves parameters gathered that the state below makes stale
+    for name, shard in taking_over.optimizer.shards().items():
+        shard.data.copy_(trainer.optimizer.shards()[name].data)
+    taking_over.optimizer.set_updates(2)
+    taking_over.optimizer.publish()
+    taking_over.steps = 2
+    states = []
+    for each in (trainer, taking_over):
+        each.step()
+        states.append({name: shard.data.clone() for name, shard in each.optimizer.shards().items()})
+    differing = [name for name, data in states[0].items() if not torch.equal(data, states[1][name])]
+    return differing + ["loss"] * (trainer.found.run.losses[-1] != taking_over.found.run.losses[-1])
 
 
-def _tiny_updates(mesh: Mesh, folder: Path) -> tuple[float, float]:
-    config = tiny_config(dtype="bf16", weight_decay=0.0)
-    model = load_model(folder, torch.bfloat16)
-    optimizer = ZeroOptimizer(model.named_parameters(), config, mesh)
-    before = optimizer.master.clone(), optimizer.parameters.clone()
-    for _ in range(3):
-        optimizer.gradients.fill_(1e-3)
-        optimizer.reduce_gradients()
-        optimizer.step(lr=1e-7)
-    moved = (optimizer.master - before[0]).abs().median().item()
-    return moved, (optimizer.parameters != before[1]).float().mean().item()
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_state_that_another_optimizer_takes_over_goes_on_bit_for_bit(folder: Path, strategy: Any) -> None:
+    case = Case(dp=2, micro_batch=2, data_parallel=strategy)
+    config = case.config(dtype="bf16")
+    assert run_ranks(case.parallel, _interrupted, case.write_model(folder), config, case.mixture()) == [[], []]
 
 
-def test_updates_too_small_for_bf16_add_up_in_the_master_weights(tmp_path: Path) -> None:
-    (moved, changed), *_ = run_ranks(1, _tiny_updates, write_tiny_model(tmp_path))
-    assert moved == pytest.approx(3e-7, rel=0.05)
-    assert changed < 0.05
+# The arithmetic they share ---------------------------------------------------------------------------------------
 
 
-def _norm_without_the_embedding(mesh: Mesh, folder: Path) -> tuple[float, float]:
-    config = tiny_config(parallel={"dp": mesh.parallel.dp})
-    norms = []
-    for counted in (lambda name: True, lambda name: "embed" not in name):
-        model = load_model(folder, torch.float32)
-        optimizer = ZeroOptimizer(model.named_parameters(), config, mesh, counted)
-        tokens = torch.arange(1, 34).view(1, 33) + mesh.rank
-        token_losses(model(tokens[:, :-1]), tokens[:, 1:]).mean().backward()
-        norms.append(optimizer.reduce_gradients().item())
-    embedding = optimizer.slots[[slot.name for slot in optimizer.slots].index("model.embed_tokens.weight")]
-    part = optimizer.gradients[embedding.start : embedding.end].double().norm().item()
-    return norms[0] ** 2 - norms[1] ** 2, part**2
+def _alone() -> Mesh:
+    return Mesh(ParallelConfig(), 0, Coordinates(0, 0, 0), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("world", [1, 2])
-def test_a_parameter_counted_elsewhere_is_left_out_of_the_norm(tmp_path: Path, world: int) -> None:
-    for difference, expected in run_ranks(world, _norm_without_the_embedding, write_tiny_model(tmp_path)):
-        assert difference == pytest.approx(expected, rel=1e-6)
+def test_the_norm_of_a_long_fp32_gradient_is_float64s() -> None:
+    long = torch.full((1 << 24,), 1e-3)
+    long[::3] = 3e-3
+    short = torch.rand(700, generator=torch.Generator().manual_seed(0))
+    norm = global_norm([long, short, torch.empty(0)], _alone())
+    assert norm.dtype == torch.float64
+    assert norm.item() == pytest.approx(torch.cat((long, short)).double().norm().item(), rel=1e-7)
 
 
-def _clipped(mesh: Mesh, folder: Path, size: float) -> float:
-    model = load_model(folder, torch.float32)
-    optimizer = ZeroOptimizer(model.named_parameters(), tiny_config(clip_norm=0.5), mesh)
-    optimizer.gradients.fill_(size)
-    optimizer.reduce_gradients()
-    optimizer.step(lr=0.0)
-    return optimizer.gradients.norm().item()
+def test_clipping_shortens_long_gradients_and_leaves_short_ones() -> None:
+    assert clip_scale(torch.tensor(10.0, dtype=torch.float64), 0.5) == pytest.approx(0.05)
+    assert clip_scale(torch.tensor(0.4, dtype=torch.float64), 0.5) == 1.0
 
 
-def test_clipping_shortens_long_gradients_and_leaves_short_ones(tmp_path: Path) -> None:
-    folder = write_tiny_model(tmp_path)
-    assert run_ranks(1, _clipped, folder, 1.0)[0] == pytest.approx(0.5, rel=1e-2)
-    assert run_ranks(1, _clipped, folder, 1e-4)[0] == pytest.approx(1e-4 * 18624**0.5, rel=1e-2)
+def test_adamw_of_runs_is_torchs_and_only_decays_where_told() -> None:
+    config = tiny_config(weight_decay=0.3)
+    start, gradients = torch.rand(2, 50, dtype=torch.float64), torch.randn(3, 2, 50, dtype=torch.float64)
+    plain = [nn.Parameter(start[i].clone()) for i in range(2)]
+    groups = [{"params": [plain[i]], "weight_decay": decay} for i, decay in enumerate((0.3, 0.0))]
+    reference = torch.optim.AdamW(groups, lr=1e-2, betas=(config.beta1, config.beta2), eps=config.eps, foreach=False)
+    own = [nn.Parameter(start[i].clone()) for i in range(2)]
+    adam = fused_adamw(
+        [AdamRun(own[i], torch.zeros_like(start[i]), torch.zeros_like(start[i]), decay=i == 0) for i in range(2)],
+        config,
+    )
+    for step in range(3):
+        for parameters in (plain, own):
+            for i in range(2):
+                parameters[i].grad = gradients[step, i].clone()
+        reference.step()
+        update(adam, lr=1e-2)
+    for i in range(2):
+        assert torch.allclose(own[i], plain[i], rtol=0, atol=1e-14)
+
+
+def test_the_first_update_after_many_is_not_corrected_as_a_first() -> None:
+    """With moments of 0, Adam's first update is lr, its thousand-and-first (1 - beta1) / sqrt(1 - beta2) of it."""
+    weights = nn.Parameter(torch.zeros(4))
+    adam = fused_adamw([AdamRun(weights, torch.zeros(4), torch.zeros(4), decay=False)], tiny_config())
+    set_updates(adam, 1000)
+    weights.grad = torch.ones(4)
+    update(adam, lr=1.0)
+    assert weights.detach() == pytest.approx(-(1 - 0.9) / (1 - 0.95) ** 0.5, rel=1e-5)
+
+
+def _sums(mesh: Mesh) -> list[list[float]]:
+    one, many = [torch.full((3,), mesh.rank + 1.0)], [torch.full((n,), mesh.rank + 1.0) for n in (1, 0, 2)]
+    sum_copies(one, mesh.world_group)
+    sum_copies(many, mesh.world_group)
+    sum_copies([], mesh.world_group)
+    return [tensor.tolist() for tensor in (*one, *many)]
+
+
+def test_copies_are_summed_in_place() -> None:
+    assert run_ranks(2, _sums) == [[[3.0] * 3, [3.0], [], [3.0, 3.0]]] * 2

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-import trainer.model
-from trainer.model import Linear, products_dtype
-from trainer.precision import compute_dtype, computes_bf16, fastest_dtype
+import trainer.precision
+from trainer.model import Linear
+from trainer.precision import compute_dtype, computes_bf16, fastest_dtype, products_dtype
 
 
 def test_names_of_formats() -> None:
@@ -21,7 +21,7 @@ def test_names_of_formats() -> None:
 
 @pytest.mark.parametrize("hardware", [True, False])
 def test_products_are_taken_in_what_the_device_computes(hardware: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer.model, "computes_bf16", lambda device: hardware)
+    monkeypatch.setattr(trainer.precision, "computes_bf16", lambda device: hardware)
     x = torch.linspace(-1, 1, 24).view(3, 8).bfloat16().requires_grad_()
     layer = Linear(8, 4, bias=False, dtype=torch.bfloat16)
     assert products_dtype(x) == (torch.bfloat16 if hardware else torch.float32)

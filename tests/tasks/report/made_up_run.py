@@ -230,6 +230,8 @@ def _train(root: Path, num_steps: int) -> Outcome:
             "step_seconds": 32 + wobble,
             "tokens_per_second": 255 + wobble,
             "tflops": {"model_causal": 0.21, "swallow_2023_12": 0.28},
+            "mfu": 0.42,
+            "skipped_steps": step // 100,
             "memory_gib": 3.1,
         }
         rows.append(row)
@@ -243,13 +245,25 @@ def _train(root: Path, num_steps: int) -> Outcome:
         },
         "en": {"tokens": 1_990, "base_loss": 2.5, "masked_loss": 2.5, "unmasked_loss": 2.5004, "unmasked_rise": 0.0004},
     }
+    held_out = [
+        {
+            "step": step,
+            "languages": {
+                name: {"loss": loss, "bits_per_byte": round(loss / math.log(2) / 4.4, 4), "tokens": 24_576}
+                for name, loss in (("en", 2.7 + step / 1000), ("ja", round(2.3 + 1.9 * math.exp(-step / 35), 4)))
+            },
+        }
+        for step in (0, *range(40, num_steps + 1, 40))
+    ]
     checks = {"base_vocab": 49_152, "vocab": 50_152, "tolerance": 0.0, "languages": languages}
     files = [
         write_rows(root, "train", "metrics.jsonl", rows),
+        write_rows(root, "train", "validation.jsonl", held_out),
         write_rows(root, "train", "start_checks.json", [checks]),
     ]
     counts = {"steps": num_steps, "tokens": num_steps * 8_192, "samples": num_steps * 16}
-    return Outcome(files=files, counts=counts, details={"layout": {"dp": 2, "tp": 1, "pp": 1, "ranks": 2}})
+    details = {"layout": {"dp": 2, "tp": 1, "pp": 1, "ranks": 2}, "restarts": 1}
+    return Outcome(files=files, counts=counts, details=details)
 
 
 def _evaluate(root: Path) -> Outcome:

@@ -57,7 +57,7 @@ def variants(tmp_path: Path) -> list[VariantRun]:
         "difference_low": 0.01,
         "difference_high": 0.05,
     }
-    steps = {"num_steps": 120, "tokens_per_step": 8_192}
+    steps = {"num_steps": 120, "tokens_after": lambda step: step * 8_192}
     shared = dict.fromkeys(STAGES) | {"curate": "large", "deduplicate": "large"}
     return [
         VariantRun("large", RUN, first, checkpoints={60: early["large"]}, shared=dict.fromkeys(STAGES), **steps),
@@ -169,7 +169,9 @@ def test_the_same_artifacts_give_the_same_bytes(variants: list[VariantRun], tmp_
 
 
 def test_before_anything_is_scored_there_is_a_page_too(tmp_path: Path) -> None:
-    nothing = VariantRun("a", RUN, dict.fromkeys(STAGES, str(tmp_path / "no")), num_steps=1, tokens_per_step=8)
+    nothing = VariantRun(
+        "a", RUN, dict.fromkeys(STAGES, str(tmp_path / "no")), num_steps=1, tokens_after=lambda step: step * 8
+    )
     facts = build_comparison("x", [nothing], out=str(tmp_path / "out"))
     assert facts["lines"] == []
     assert "Nothing has been scored yet" in (tmp_path / "out" / "comparison.html").read_text()

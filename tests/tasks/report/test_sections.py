@@ -13,7 +13,7 @@ from storage.artifact import FileEntry, Outcome, new_file
 from tasks.report.artifacts import RunArtifacts
 from tasks.report.provenance import inputs, machines, stages, versions
 from tasks.report.scores import scores
-from tasks.report.training import MAX_POINTS, learning_curve, mixture, training
+from tasks.report.training import MAX_POINTS, learning_curve, mixture, start_checks, training, validation
 from tasks.report.vocabulary import SENTENCES, cut_sentence, first_sentence, tokenizer
 from tests.tasks.report.made_up_files import ENGLISH_TEXTS, TEXTS
 from tests.tasks.report.made_up_run import ENVIRONMENT, LICENCES, RUN, make_run, seal_stage, uri_of, write_rows
@@ -179,6 +179,36 @@ def test_speed_memory_and_gradient_norm_are_kept_over_the_steps(made: RunArtifac
     assert {len(values) for values in curve["measures"].values()} == {len(curve["steps"])} == {120}
     assert set(curve["tflops"]) == {"model_causal", "swallow_2023_12"}
     assert curve["tflops"]["swallow_2023_12"][0] == 0.28
+
+
+def test_held_out_losses_stand_before_the_first_step_and_at_the_end(made: RunArtifacts) -> None:
+    facts = training(made)
+    held_out = facts["validation"]
+    assert held_out["steps"] == [0, 40, 80, 120]
+    assert [row["language"] for row in held_out["languages"]] == ["ja", "en"]
+    japanese, english = held_out["languages"]
+    assert japanese["loss_first"] == 4.2
+    assert japanese["loss_change"] < 0 < english["loss_change"], "the source language was forgotten a little"
+    assert held_out["measure"] == "bits_per_byte"
+    assert held_out["values"]["ja"][-1] == japanese["bits_per_byte_last"]
+    assert (facts["mfu"], facts["skipped_steps"], facts["restarts"]) == (0.42, 1, 1)
+    assert facts["peak_tflops"] == pytest.approx(0.5)
+
+
+def test_validation_in_nats_where_a_languages_bytes_are_unknown() -> None:
+    result = {"ja": {"loss": 2.0, "bits_per_byte": 1.0, "tokens": 5}, "en": {"loss": 3.0, "tokens": 5}}
+    held_out = validation([{"step": 0, "languages": {"ja": result["ja"]}}, {"step": 9, "languages": result}])
+    assert held_out["measure"] == "loss"
+    assert held_out["values"] == {"ja": [2.0, 2.0], "en": [None, 3.0]}
+    assert validation([])["languages"] == []
+
+
+def test_a_training_that_continues_another_names_it(tmp_path: Path) -> None:
+    recorded = {"continues": {"training": "s3://bucket/train/demo-0123456789ab", "step": 4000}}
+    outcome = Outcome([write_rows(tmp_path, "train", "metrics.jsonl", [])])
+    uri = seal_stage(tmp_path, "train", outcome, recorded=recorded)
+    checks = start_checks(RunArtifacts.read({"train": uri}))
+    assert checks["continued"] == {"training": "demo-0123456789ab", "step": 4000}
 
 
 def test_mixture_shows_asked_beside_achieved(made: RunArtifacts) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.train.curve import MAX_POINTS, draw_curve, read_metrics, thinned
+from tasks.train.curve import MAX_POINTS, _held_out, draw_curve, read_metrics, thinned
 
 
 def row(step: int, bits: dict[str, float]) -> dict[str, Any]:
@@ -29,9 +29,27 @@ def test_a_long_run_is_thinned_and_keeps_its_last_step() -> None:
 
 def test_a_step_without_one_of_the_languages_is_drawn_too() -> None:
     rows = [row(1, {"ja": 2.0, "en": 1.0}), row(2, {"ja": 1.9}), row(3, {"en": 0.9})]
-    assert draw_curve(rows, num_steps=10).startswith(b"\x89PNG")
+    assert draw_curve(rows, [], num_steps=10).startswith(b"\x89PNG")
 
 
 def test_losses_stand_in_where_bytes_per_token_are_unknown() -> None:
     unknown = row(1, {}) | {"language_loss": {"ja": 4.0}}
-    assert draw_curve([unknown], num_steps=1).startswith(b"\x89PNG")
+    assert draw_curve([unknown], [], num_steps=1).startswith(b"\x89PNG")
+
+
+def test_held_out_points_are_drawn_in_the_measure_of_the_curve() -> None:
+    rows = [row(1, {"ja": 2.0}), row(2, {"ja": 1.9})]
+    held_out = [
+        {"step": 0, "languages": {"ja": {"loss": 4.2, "bits_per_byte": 2.1}, "en": {"loss": 3.0}}},
+        {"step": 2, "languages": {"ja": {"loss": 3.8, "bits_per_byte": 1.9}}},
+    ]
+    assert _held_out(held_out, "ja", "bits_per_byte") == [(0, 2.1), (2, 1.9)]
+    assert _held_out(held_out, "en", "bits_per_byte") == []
+    assert _held_out(held_out, "en", "language_loss") == [(0, 3.0)]
+    without, with_them = (draw_curve(rows, validation, num_steps=2) for validation in ([], held_out))
+    assert with_them.startswith(b"\x89PNG")
+    assert with_them != without
+
+
+def test_there_is_no_validation_yet(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path / "validation.jsonl") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -13,41 +14,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from storage.mixture import Mixture
-from storage.mixture_plan import MixturePlan
-from storage.mixture_writer import write_plan, write_split
 from storage.processes import Process, alive, family, find
 from storage.uri import read_bytes
-from tasks.train.launch import fence, launch, measure_step_seconds, work_folder
+from tasks.train.launch import Limits, fence, launch, measure_step_seconds, work_folder
+from tasks.train.logs import METRICS, START_CHECKS, VALIDATION
 from tests.killing import started, wait_until, wait_until_gone
-from tests.storage.token_sources import Source, write_sources
-from tests.trainer.ranks import run_ranks, tiny_config, tiny_job, train_job
+from tests.tasks.train.mixtures import write_mixture
+from tests.trainer.ranks import run_ranks, tiny_config, tiny_job
 from trainer.checkpoint import content_digest, read_manifest, verify
 from trainer.config import TrainJob
 from trainer.mesh import Mesh
-
-
-def write_mixture(root: Path, num_samples: int = 64) -> str:
-    """A mixture of random tokens of the tiny model's vocabulary."""
-    random = np.random.default_rng(0)
-    sources = [
-        Source(name, language, [random.integers(0, 96, 40).tolist() for _ in range(documents)])
-        for name, language, documents in (("corpus", "ja", 40), ("web-en", "en", 10))
-    ]
-    binarized, out = str(root / "binarize/b"), str(root / "mix/m")
-    catalog = write_sources(binarized, sources)
-    plan = MixturePlan(16, 1, {})
-    plan.splits["train"], _ = write_split(out, "train", plan, binarized, catalog, [0.8, 0.2], num_samples=num_samples)
-    write_plan(out, plan)
-    return out
+from trainer.metrics import read_rows
+from trainer.validation import open_validation
 
 
 def job_of(tmp_path: Path, **changes: Any) -> TrainJob:
     settings = {"parallel": {"dp": 2}, "threads_per_rank": 1, "check_texts": {"en": [[3, 4, 5]]}}
-    return tiny_job(tmp_path, mixture=write_mixture(tmp_path), **settings | changes)
+    return tiny_job(tmp_path, mixture=write_mixture(tmp_path, validation_samples=8), **settings | changes)
 
 
 def _processes(out: Path) -> list[Process]:
@@ -64,7 +50,9 @@ def _kill_a_rank(out: Path, step: int) -> None:
 
 
 def _train_on_its_mixture(mesh: Mesh, job: TrainJob) -> None:
-    train_job(mesh, job, Mixture.open(job.mixture))
+    from trainer.loop import StopSignal, train
+
+    train(job, mesh, Mixture.open(job.mixture), StopSignal(), open_validation(job, mesh))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's death on Linux only")
@@ -104,38 +92,74 @@ def _num_rows(out: Path) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds ranks through /proc")
-def test_killed_then_launched_again_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    job = job_of(tmp_path, num_steps=60, global_batch=4, micro_batch=1, save_every=5, warmup_steps=1)
-    job = job.model_copy(update={"mixture": write_mixture(tmp_path / "long", num_samples=240)})
+@pytest.mark.parametrize(
+    "max_restarts", [1, pytest.param(0, marks=pytest.mark.slow)], ids=["restarted by torchrun", "launched again"]
+)
+def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(tmp_path: Path, max_restarts: int) -> None:
+    job = job_of(tmp_path, num_steps=60, global_batch=4, micro_batch=1, save_every=5, warmup_steps=1, validate_every=20)
+    mixture = write_mixture(tmp_path / "long", num_samples=240, validation_samples=8)
+    job = job.model_copy(update={"mixture": mixture})
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"
     run_ranks(2, _train_on_its_mixture, job.model_copy(update={"out": str(undisturbed)}))
     killer = threading.Thread(target=_kill_a_rank, args=(out, 12))
     killer.start()
-    with pytest.raises(RuntimeError, match=r"(?s)training failed: rank \d was killed by SIGKILL"):
-        launch(job, out=str(out), nproc=2, progress=None, log=print)
+    said: list[str] = []
+    settings: dict[str, Any] = {
+        "out": str(out),
+        "nproc": 2,
+        "log": said.append,
+        "limits": Limits(60.0, None, max_restarts),
+    }
+    if max_restarts:
+        outcome = launch(job, progress=None, **settings)
+        restart = r"rank \d was killed by SIGKILL; all ranks were started again, restart 1"
+        assert any(re.search(restart, line) for line in said), said
+    else:
+        with pytest.raises(RuntimeError, match=r"(?s)training failed: rank \d was killed by SIGKILL"):
+            launch(job, progress=None, **settings)
+        assert alive(_processes(out)) == []
+        seen: list[int] = []
+        outcome = launch(job, progress=lambda step, steps, row: seen.append(step), **settings)
+        assert seen == sorted(set(seen))
+        assert seen[-1] == 60
     killer.join()
     assert alive(_processes(out)) == []
-    seen: list[int] = []
-    outcome = launch(job, out=str(out), nproc=2, progress=lambda step, steps, row: seen.append(step), log=print)
-    assert seen == sorted(set(seen))
-    assert seen[-1] == 60
+    assert outcome.details["restarts"] == max_restarts
     last = "checkpoints/step-00000060"
     assert outcome.digest == content_digest(out / last) == content_digest(undisturbed / last)
     assert outcome.counts == {"steps": 60, "samples": 240, "tokens": 3840}
-    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, 61))
-    names = {entry.path for entry in outcome.files}
-    assert names >= {"metrics.jsonl", "start_checks.json", "checkpoints/step-00000060/manifest.json"}
-    assert outcome.details["checkpoint"] == "checkpoints/step-00000060"
+    assert [row["step"] for row in read_rows(out / METRICS)] == list(range(1, 61))
+    assert read_rows(out / VALIDATION) == read_rows(undisturbed / VALIDATION)
+    assert [row["step"] for row in read_rows(out / VALIDATION)] == [0, 20, 40, 60]
+    assert {entry.path for entry in outcome.files} >= {METRICS, VALIDATION, START_CHECKS, f"{last}/manifest.json"}
+    assert outcome.details["checkpoint"] == last
+    assert 0 < outcome.details["mfu"] < 1
 
 
 def test_a_refusal_reaches_the_user_with_the_place_of_the_log(tmp_path: Path) -> None:
     job = job_of(tmp_path, parallel={"dp": 1}, num_steps=9)
+    said: list[str] = []
     with pytest.raises(RuntimeError) as failed:
-        launch(job, out=str(tmp_path / "out"), nproc=1, progress=None, log=print)
+        launch(job, out=str(tmp_path / "out"), nproc=1, progress=None, log=said.append, limits=Limits(max_restarts=2))
     message = str(failed.value)
     assert "need 72 samples, the mixture has 64" in message
-    assert Path(message.split("log: ")[1].splitlines()[0]).is_file()
+    log = Path(message.split("log: ")[1].splitlines()[0])
+    assert "Traceback" in log.read_text(), "the first start's, not that of one that only repeats the refusal"
+    assert log.parents[1].name == "attempt_0"
+    assert said == [], "the ranks that torchrun starts again do nothing, and are no restart"
+
+
+def test_a_training_that_is_told_to_stop_says_how_to_go_on(tmp_path: Path) -> None:
+    job = job_of(tmp_path, parallel={"dp": 1}, num_steps=8, save_every=100)
+
+    def tell_torchrun(step: int, steps: int, row: dict[str, Any]) -> None:
+        os.kill(_processes(tmp_path / "out")[0].pid, signal.SIGTERM)
+
+    mixture = write_mixture(tmp_path / "long", num_samples=4000)
+    job = job.model_copy(update={"mixture": mixture, "num_steps": 400})
+    with pytest.raises(RuntimeError, match=r"^training was stopped after step \d+; start it again to continue$"):
+        launch(job, out=str(tmp_path / "out"), nproc=1, progress=tell_torchrun, log=print, limits=Limits(60.0, None, 1))
+    assert alive(_processes(tmp_path / "out")) == []
 
 
 class Interrupted(BaseException):
@@ -149,7 +173,7 @@ def test_an_interrupt_stops_every_process(tmp_path: Path) -> None:
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        launch(job, out=str(tmp_path / "out"), nproc=1, progress=interrupt, log=print, grace_s=30)
+        launch(job, out=str(tmp_path / "out"), nproc=1, progress=interrupt, log=print, limits=Limits(grace_s=30))
     assert len(_processes(tmp_path / "out")) == 2
     assert alive(_processes(tmp_path / "out")) == []
     assert json.loads((tmp_path / "out/launch.json").read_text())["ended"] is not None
