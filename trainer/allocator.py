@@ -1,9 +1,9 @@
 """The C library's allocator on a CPU, told to keep what the process frees.
 
-glibc gives large blocks back to the system at once and gets fresh ones, all zeros, page by page: 100,000 page faults and
-11 % of a training step of a 58 M-parameter Llama in fp32 (one core). What is kept is used again by the next layer or
-micro-batch: no faults after two steps, for 8 % more memory. The same block is asked for up to eight times before it is
-found again, as aligned blocks leave small ones between them.
+glibc gives large blocks back to the system at once and gets fresh ones, all zeros, page by page: 100,000 page faults
+and 11 % of a training step of a 58 M-parameter Llama in fp32 (one core). What is kept is used again by the next layer
+or micro-batch: no faults after two steps, for 8 % more memory. The same block is asked for up to eight times before it
+is found again, as aligned blocks leave small ones between them.
 
     keep_freed_memory()
 """

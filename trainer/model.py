@@ -81,7 +81,11 @@ class Attention(nn.Module):
         return self.o_proj(self.core(q, k, v, cos, sin, mask))
 
     def core(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
-        """RoPE and attention of projections (batch, seq, heads * head_dim); no parameters."""
+        """RoPE and attention of projections (batch, seq, heads * head_dim); no parameters.
+
+        torch chooses the kernel: flash attention (Dao et al. 2022) on a CPU, and on CUDA without a mask; with one
+        CUDA's memory-efficient kernel, which keeps no scores either. The mask is seq ** 2 bytes a sequence.
+        """
         batch, seq, _ = q.shape
         dtype = q.dtype
         q, k, v = (x.view(batch, seq, -1, self.head_dim).transpose(1, 2) for x in (q, k, v))

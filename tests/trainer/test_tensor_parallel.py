@@ -106,7 +106,7 @@ def assert_equal(results: list[Result], shape: LlamaConfig, parallel: ParallelCo
         first = rank - rank % copies
         groups = {"none": [rank], "tp": range(parallel.tp), "kv_copies": range(first, first + copies)}
         for name, block in rank_blocks(shape, parallel, coordinates(rank, parallel)).items():
-            gradient = sum(results[other][2][name] for other in groups[block.summed_over])
+            gradient = np.sum([results[other][2][name] for other in groups[block.summed_over]], axis=0)
             expected = cut(gradients[block.name], block)
             assert not gradient[len(expected) :].any(), f"{name}: padding has a gradient"
             assert distance(gradient[: len(expected)], expected) < 1e-10, (name, rank)
