@@ -76,7 +76,7 @@ def test_torch_stays_where_it_is_needed(path: Path) -> None:
     assert allowed or "torch" not in {name.split(".")[0] for name in imports(path)}
 
 
-EXCHANGES = ("all_", "reduce", "broadcast", "gather", "scatter", "barrier", "send", "recv", "isend", "irecv", "monitored")
+EXCHANGES = ("all_", "reduce", "broadcast", "gather", "scatter", "barrier", "send", "recv", "isend", "irecv")
 
 
 @pytest.mark.parametrize("path", [path for path in modules() if path.parts[0] == "trainer"], ids=str)
