@@ -78,6 +78,29 @@ def test_learning_is_seen_and_the_model_was_the_base_model_at_the_start(
     assert Path(f"{plan.train.uri}/start_checks.json").exists()
 
 
+def test_the_same_run_trains_over_tensor_and_pipeline_ranks_to_the_same_losses(
+    finished: subprocess.CompletedProcess[str], run_file: Path, hibari: Hibari, tmp_path: Path
+) -> None:
+    """Four ranks, tp 2 x pp 2 with sequence parallelism, from artifacts of the run that trained on dp 2."""
+    shutil.copytree(run_file.parent / "runs", tmp_path / "runs")
+    shutil.rmtree(tmp_path / "runs/train")
+    settings = ("--set", f"root={tmp_path}/runs", "--set", "train.parallel={dp: 1, tp: 2, pp: 2}")
+    result = hibari("run", str(run_file), "--only", "train", *settings)
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = [
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for root in (run_file.parent, tmp_path)
+        for path in root.glob("runs/train/*/metrics.jsonl")
+    ]
+    assert len(rows) == 2
+    for name in ("loss", "grad_norm"):
+        plain, split = ([row[name] for row in of_run] for of_run in rows)
+        assert split == pytest.approx(plain, rel=1e-4)
+    (manifest,) = (tmp_path / "runs/train").glob("*/checkpoints/step-00000006/manifest.json")
+    layout = json.loads(manifest.read_text())["parallel"]
+    assert (layout["dp"], layout["tp"], layout["pp"]) == (1, 2, 2)
+
+
 def test_prefect_shows_ten_named_stages_in_order(
     finished: subprocess.CompletedProcess[str], prefect_environment: dict[str, str]
 ) -> None:
@@ -180,26 +203,3 @@ def test_a_command_of_the_readme_works(
         arguments = [str(tmp_path) if part.startswith("s3://") else part for part in arguments] + ["--dry-run"]
     result = hibari(*arguments)
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_the_same_run_trains_over_tensor_and_pipeline_ranks_to_the_same_losses(
-    finished: subprocess.CompletedProcess[str], run_file: Path, hibari: Hibari, tmp_path: Path
-) -> None:
-    """Four ranks, tp 2 x pp 2 with sequence parallelism, from artifacts of the run that trained on dp 2."""
-    shutil.copytree(run_file.parent / "runs", tmp_path / "runs")
-    shutil.rmtree(tmp_path / "runs/train")
-    settings = ("--set", f"root={tmp_path}/runs", "--set", "train.parallel={dp: 1, tp: 2, pp: 2}")
-    result = hibari("run", str(run_file), "--only", "train", *settings)
-    assert result.returncode == 0, result.stdout + result.stderr
-    rows = [
-        [json.loads(line) for line in path.read_text().splitlines()]
-        for root in (run_file.parent, tmp_path)
-        for path in root.glob("runs/train/*/metrics.jsonl")
-    ]
-    assert len(rows) == 2
-    for name in ("loss", "grad_norm"):
-        plain, split = ([row[name] for row in of_run] for of_run in rows)
-        assert split == pytest.approx(plain, rel=1e-4)
-    (manifest,) = (tmp_path / "runs/train").glob("*/checkpoints/step-00000006/manifest.json")
-    layout = json.loads(manifest.read_text())["parallel"]
-    assert (layout["dp"], layout["tp"], layout["pp"]) == (1, 2, 2)
