@@ -20,7 +20,6 @@ import torch
 import torch.distributed as dist
 
 from trainer import collectives
-from trainer.allocator import keep_freed_memory
 from trainer.collectives import Group
 from trainer.config import ParallelConfig
 from trainer.layout import Coordinates, axis_ranks, coordinates, ends, runs, strides
@@ -149,8 +148,6 @@ def started(timeout_s: float) -> Iterator[torch.device]:
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    else:
-        keep_freed_memory()
     store: dist.Store = dist.HashStore()
     if "MASTER_ADDR" in os.environ:
         agent_holds_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
