@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Which of the long tests `make slow` runs: all, or those of some folders.
 SLOW ?= tests
+# On how many processes: those of the flows measure times and want the machine for themselves.
+SLOW_PROCESSES ?= 0
 export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
@@ -20,7 +22,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m slow $(SLOW)
+	$(BIN)/python -m pytest -q -m slow -n $(SLOW_PROCESSES) --dist loadfile $(SLOW)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
