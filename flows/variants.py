@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flows.config import ConfigError, RunConfig, load_run
 from flows.plan import Plan, make_plan
+from storage.checkpoints import kept_steps
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,30}$"
 FIXED = ("name", "variant", "root")
@@ -205,7 +206,8 @@ def _steps(run: RunConfig, asked: list[int] | Literal["all"]) -> tuple[list[int]
             f"steps {beyond}: no checkpoint is saved there; train.save_every {every} and {run.num_steps} steps give "
             f"{_short(saved)}"
         )
-    gone = [step for step in wanted if step in saved and step not in saved[-kept:]]
+    left = kept_steps(saved, kept, run.train.keep_every)
+    gone = [step for step in wanted if step in saved and step not in left]
     if gone:
         problems.append(
             f"steps {_short(gone)}: deleted by the end of training, which keeps the newest {kept} checkpoints; set "

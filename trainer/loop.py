@@ -32,7 +32,6 @@ from trainer.loss import LossSums
 from trainer.mesh import Mesh
 from trainer.metrics import MetricsWriter, metrics_row
 from trainer.schedule import learning_rate
-from trainer.skipped import cut_skipped
 from trainer.start import set_up
 from trainer.validation import validate
 from trainer.watch import StragglerReport, Watch, dump_seconds
@@ -95,7 +94,6 @@ def train(
 
     with ExitStack() as stack:
         last_row = state.step if begun.resumed else state.step - 1  # a training that begins anew validates anew
-        cut_skipped(out, last_row)
         metrics = stack.enter_context(MetricsWriter(job, last_row)) if mesh.is_first else None
         writer = stack.enter_context(CheckpointWriter(out / FOLDER, mesh, config, mixture.digest, job.mirror))
         watch = stack.enter_context(Watch(dump_seconds(config), state.step, mesh.rank))

@@ -5,7 +5,8 @@ A row of metrics.jsonl, one a logged step, holds:
 - step; consumed_samples and consumed_tokens, the position in the mixture; global_batch, the step's sequences;
   skipped_steps, updates left out so far; padding, the part of the step's tokens that is in no loss;
 - loss and language_loss per source language (nats per token), bits_per_byte where the language's bytes per token are
-  known (comparable across vocabularies), grad_norm before clipping, lr;
+  known (comparable across vocabularies), grad_norm before clipping, lr; in a step that a guard left out because they
+  were not finite, loss and grad_norm are null (JSON has no NaN), and such a language is not there;
 - step_seconds, tokens_per_second over all ranks (padding included), tflops per device under each named convention,
   mfu: model_causal over the device's dense peak; memory_gib of rank 0 (device memory on CUDA, else resident), highest
   so far; and whatever else the loop adds, as the slowest rank.
@@ -35,16 +36,14 @@ from typing import Any
 
 import torch
 
-from storage.uri import write_bytes
 from trainer.batch_ramp import batch_of
 from trainer.config import TrainJob
 from trainer.device_peak import Peak
 from trainer.flops import tflops_per_device
 from trainer.llama_config import LlamaConfig
+from trainer.rows import METRICS, SKIPPED, VALIDATION, cut_after
 from trainer.wandb_run import WandbRun
 
-METRICS = "metrics.jsonl"
-VALIDATION = "validation.jsonl"
 TENSORBOARD_FLUSH_S = 5
 TENSORBOARD_QUEUE = 100  # rows that wait for its thread before the loop would
 
@@ -63,8 +62,9 @@ class MetricsWriter:
         out.mkdir(parents=True, exist_ok=True)
         self._wandb = WandbRun(job) if job.train.wandb_project else None
         self._files = {}
-        for name in (METRICS, VALIDATION):
+        for name in (METRICS, VALIDATION, SKIPPED):
             cut_after(out / name, resumed_step)
+        for name in (METRICS, VALIDATION):
             self._files[name] = open(out / name, "a", encoding="utf-8")  # noqa: SIM115 - closed by __exit__
         self._tensorboard = SummaryWriter(
             str(out / "tensorboard"),
@@ -134,6 +134,7 @@ def metrics_row(
     global_batch = batch_of(step, config.batch_ramp, config.global_batch)
     tokens = global_batch * config.seq_len
     devices = config.parallel.world_size
+    finite = {language: loss for language, loss in language_losses.items() if math.isfinite(loss)}
     tflops = tflops_per_device(model, config.seq_len, tokens / seconds, devices, config.recompute)
     return {
         "step": step,
@@ -142,10 +143,10 @@ def metrics_row(
         "global_batch": global_batch,
         "skipped_steps": skipped_steps,
         "padding": 1 - num_targets / tokens,
-        "loss": loss,
-        "language_loss": dict(language_losses),
-        "bits_per_byte": bits_per_byte(language_losses, job.bytes_per_token),
-        "grad_norm": grad_norm,
+        "loss": _finite(loss),
+        "language_loss": finite,
+        "bits_per_byte": bits_per_byte(finite, job.bytes_per_token),
+        "grad_norm": _finite(grad_norm),
         "lr": lr,
         "step_seconds": seconds,
         "tokens_per_second": tokens / seconds,
@@ -155,6 +156,10 @@ def metrics_row(
     }
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def bits_per_byte(losses: Mapping[str, float], bytes_per_token: Mapping[str, float]) -> dict[str, float]:
     """Nats per token as bits per UTF-8 byte, for the languages whose bytes per token are known."""
     return {
@@ -162,21 +167,6 @@ def bits_per_byte(losses: Mapping[str, float], bytes_per_token: Mapping[str, flo
         for language, loss in losses.items()
         if language in bytes_per_token
     }
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.jsonl or validation.jsonl; a last line that a kill cut short is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def cut_after(path: Path, step: int) -> None:
-    """Remove the rows after `step`, which a resumed run will write again."""
-    if path.is_file():
-        kept = [row for row in read_rows(path) if row["step"] <= step]
-        write_bytes(str(path), "".join(json.dumps(row) + "\n" for row in kept).encode())
 
 
 def memory_gib() -> float:

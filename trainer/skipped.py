@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from storage.uri import exists, join, read_bytes, write_bytes
-
-SKIPPED = "skipped.jsonl"
+from storage.uri import join
+from trainer.rows import SKIPPED, read_rows
 
 
 @dataclass(frozen=True)
@@ -54,19 +53,5 @@ def append_skipped(out: Path, row: SkippedSamples) -> None:
 
 
 def read_skipped(training: str) -> list[SkippedSamples]:
-    """The rows of a training's folder or artifact, none where it left nothing out.
-
-    A last line that a kill cut short is left out.
-    """
-    uri = join(training, SKIPPED)
-    if not exists(uri):
-        return []
-    lines = read_bytes(uri).decode().split("\n")
-    return [SkippedSamples(**json.loads(line)) for line in lines[:-1]]
-
-
-def cut_skipped(out: Path, step: int) -> None:
-    """Remove the rows after `step`."""
-    if (out / SKIPPED).is_file():
-        kept = [row for row in read_skipped(str(out)) if row.step <= step]
-        write_bytes(str(out / SKIPPED), "".join(json.dumps(asdict(row)) + "\n" for row in kept).encode())
+    """The rows of a training's folder or artifact, none where it left nothing out."""
+    return [SkippedSamples(**row) for row in read_rows(join(training, SKIPPED))]

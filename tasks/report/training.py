@@ -18,9 +18,9 @@ from typing import Any
 
 from tasks.report.artifacts import RunArtifacts
 from tasks.report.formats import scientific, words
+from trainer.rows import METRICS, VALIDATION
 
 MAX_POINTS = 400
-METRICS, VALIDATION = "metrics.jsonl", "validation.jsonl"
 START_CHECKS = "start_checks.json"
 _SETTINGS = (
     "seq_len", "global_batch", "micro_batch", "lr", "min_lr", "warmup_steps", "schedule", "dtype", "beta1", "beta2",

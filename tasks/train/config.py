@@ -23,7 +23,7 @@ class TrainStageConfig(TrainConfig):
         60.0,
         ge=0,
         description="seconds the trainer gets to save a checkpoint when it is stopped, before it is killed; it looks "
-        "up after each micro-batch, which on a slow CPU takes 20 seconds",
+        "up after each micro-batch, which on a slow CPU takes 20 seconds, and on a pipeline after each step",
     )
     cancel_grace_s: float = Field(
         6.0,

@@ -3,15 +3,13 @@
 In: the rows of metrics.jsonl and validation.jsonl. Out: a PNG, dots for single steps, a line for the running mean and
 diamonds for held-out text, on white so that it can be read on a dark page too.
 
-    png = draw_curve(read_metrics(folder / "metrics.jsonl"), read_metrics(folder / "validation.jsonl"), 12_000)
+    png = draw_curve(read_rows(folder / "metrics.jsonl"), read_rows(folder / "validation.jsonl"), 12_000)
 """
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 Rows = Sequence[Mapping[str, Any]]
@@ -29,7 +27,7 @@ def draw_curve(rows: Rows, validation: Rows, num_steps: int) -> bytes:
     from matplotlib.figure import Figure
 
     rows = thinned(rows)
-    measure = "bits_per_byte" if rows[-1]["bits_per_byte"] else "language_loss"
+    measure = "bits_per_byte" if any(row["bits_per_byte"] for row in rows) else "language_loss"
     steps = [row["step"] for row in rows]
     figure = Figure(figsize=(8, 5), dpi=90, layout="constrained", facecolor="white")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -63,13 +61,6 @@ def _held_out(validation: Rows, language: str, measure: str) -> list[tuple[int, 
     column = "bits_per_byte" if measure == "bits_per_byte" else "loss"
     found = [(row["step"], row["languages"].get(language, {}).get(column)) for row in validation]
     return [(step, value) for step, value in found if value is not None]
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole rows of metrics.jsonl or validation.jsonl; the last line may still be being written."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def thinned(rows: Rows) -> list[Mapping[str, Any]]:

@@ -34,10 +34,7 @@ from storage.checkpoints import FOLDER, JOB, saved_checkpoint, saved_steps
 from storage.processes import POLL_S, Process, alive, family, find, stop
 from storage.uri import is_local, local_path, localized, write_bytes
 from tasks.train.logs import (
-    METRICS,
-    SKIPPED,
     START_CHECKS,
-    VALIDATION,
     CheckpointWatcher,
     Log,
     LogTail,
@@ -50,6 +47,7 @@ from tasks.train.logs import (
 from tasks.train.uploads import fetch_logs, upload, upload_logs
 from trainer.config import TrainConfig, TrainJob
 from trainer.ending import stopped_step
+from trainer.rows import METRICS, SKIPPED, VALIDATION, read_rows
 
 GRACE_S = 15.0
 
@@ -307,7 +305,7 @@ def _outcome(job: TrainJob, folder: Path, nproc: int) -> Outcome:
     if not manifest_path.is_file():
         raise RuntimeError(f"training ended without {manifest_path}; start it again to continue")
     manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    rows = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(folder / METRICS)
     names = [f"{checkpoint}/{entry['path']}" for entry in manifest["files"]]
     names += [f"{checkpoint}/manifest.json", METRICS, START_CHECKS]
     names += [name for name in (VALIDATION, SKIPPED) if (folder / name).is_file()]
@@ -320,7 +318,7 @@ def _outcome(job: TrainJob, folder: Path, nproc: int) -> Outcome:
         },
         details={
             "checkpoint": checkpoint,
-            "loss": rows[-1]["loss"],
+            "loss": next((row["loss"] for row in reversed(rows) if row["loss"] is not None), None),
             "language_loss": rows[-1]["language_loss"],
             "bits_per_byte": rows[-1]["bits_per_byte"],
             "tokens_per_second": statistics.median(row["tokens_per_second"] for row in rows),

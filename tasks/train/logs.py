@@ -21,7 +21,6 @@ from trainer.ending import NO_RESTART, refusal
 Progress = Callable[[int, int, dict[str, Any]], None]
 Log = Callable[[str], None]
 
-METRICS, VALIDATION, SKIPPED = "metrics.jsonl", "validation.jsonl", "skipped.jsonl"
 START_CHECKS = "start_checks.json"
 TAIL_LINES = 15
 

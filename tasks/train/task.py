@@ -22,8 +22,8 @@ from tasks.stage import StagePlan, StageRecord, execute
 from tasks.task import LivePicture, Turn, stage_task
 from tasks.train.config import TrainStageConfig
 from tasks.train.continued import CONTINUES, continued_checkpoint
-from tasks.train.curve import draw_curve, read_metrics
-from tasks.train.logs import METRICS, VALIDATION
+from tasks.train.curve import draw_curve
+from trainer.rows import METRICS, VALIDATION, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +112,10 @@ def _reporter(folder: Path) -> Callable[[int, int, Mapping[str, Any]], None]:
 
     def report(step: int, steps: int, row: Mapping[str, Any]) -> None:
         counts = {"tokens": row["consumed_tokens"]}
-        report_progress("train", step, steps, "steps", f"loss {row['loss']:.3f}", counts)
+        loss = "not finite" if row["loss"] is None else f"{row['loss']:.3f}"
+        report_progress("train", step, steps, "steps", f"loss {loss}", counts)
         if turn.has_come(step == steps):
-            metrics, validation = (read_metrics(folder / name) for name in (METRICS, VALIDATION))
+            metrics, validation = (read_rows(folder / name) for name in (METRICS, VALIDATION))
             picture.show(draw_curve(metrics, validation, steps))
 
     return report

@@ -15,7 +15,8 @@ from pathlib import Path
 from storage.artifact import FileEntry
 from storage.checkpoints import FOLDER, JOB
 from storage.uri import exists, is_local, join, open_atomic, read_bytes, size, write_bytes
-from tasks.train.logs import METRICS, SKIPPED, START_CHECKS, VALIDATION
+from tasks.train.logs import START_CHECKS
+from trainer.rows import METRICS, SKIPPED, VALIDATION
 
 LOGS = (JOB, METRICS, VALIDATION, SKIPPED, START_CHECKS)
 

@@ -14,7 +14,7 @@ from storage.uri import write_bytes
 from tests.flows.conftest import Hibari, write_run
 from tests.flows.small_root import complete, save_checkpoints
 from trainer.checkpoint import content_digest, read_manifest
-from trainer.metrics import read_rows
+from trainer.rows import read_rows
 
 
 def changes(training: str, step: int) -> list[str]:

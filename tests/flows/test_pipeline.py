@@ -198,6 +198,7 @@ def test_a_command_of_the_readme_works(
         f"name: vocabularies\nrun: {run_file}\nvariants:\n  - {{name: none, set: {{expand.enabled: false}}}}\n"
     )
     stand_ins = {"RUNFILE": run_file, "ROOT": load_run(run_file).root, "LIST": taken_down, "SWEEPFILE": sweep}
+    stand_ins["FOLDER"] = tmp_path / "folder"
     arguments = [str(stand_ins.get(part, part)) for part in shlex.split(command)[1:]]
     if any(part.startswith("s3://") for part in arguments):
         arguments = [str(tmp_path) if part.startswith("s3://") else part for part in arguments] + ["--dry-run"]

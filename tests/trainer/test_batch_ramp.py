@@ -12,7 +12,7 @@ import pytest
 from tests.trainer.ranks import run_ranks, tiny_config, tiny_job, train_job
 from trainer.batch_ramp import BatchRamp, batch_of, levels, ramp_problems, samples_before, step_of, steps_for
 from trainer.data import sample_ids
-from trainer.metrics import read_rows
+from trainer.rows import read_rows
 
 RAMP = BatchRamp(start=4, increment=4, samples=100)
 

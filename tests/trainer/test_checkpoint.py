@@ -21,7 +21,7 @@ from trainer.dcp import read_tensors, rectangles
 from trainer.hf import parameter_shapes
 from trainer.llama_config import read_llama_config
 from trainer.mesh import Mesh
-from trainer.metrics import read_rows
+from trainer.rows import read_rows
 from trainer.sharding import FlatShard
 
 

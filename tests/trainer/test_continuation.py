@@ -18,7 +18,7 @@ from trainer.batch_ramp import BatchRamp
 from trainer.checkpoint import TrainState, content_digest, read_manifest
 from trainer.config import ParallelConfig, TrainJob
 from trainer.mesh import Mesh
-from trainer.metrics import read_rows
+from trainer.rows import read_rows
 
 EARLIER, LATER = "d" * 64, "e" * 64
 

@@ -13,7 +13,8 @@ from tests.trainer.ranks import FakeMixture, FakeSample, run_ranks, tiny_job
 from trainer.checkpoint import TrainState, content_digest, read_manifest
 from trainer.config import TrainJob
 from trainer.dcp import read_tensors
-from trainer.metrics import read_rows
+from trainer.loss import LossSums
+from trainer.rows import read_rows
 
 SPIKE_STEP = 12
 
@@ -70,6 +71,28 @@ def test_a_spike_is_left_out_and_its_samples_are_written_down(
         before, after = _weights(tmp_path, action, 9), _weights(tmp_path, action, 12)
         assert all((before[key] == after[key]).all() for key in before)
         assert read_manifest(tmp_path / action / "checkpoints/step-00000012")["skipped_steps"] == 3
+
+
+def _train_with_a_loss_that_is_no_number(mesh: Any, job: TrainJob) -> TrainState:
+    reduce, calls = LossSums.reduce, [0]
+
+    def spoiled(sums: LossSums, mesh: Any) -> tuple[float, dict[str, float]]:
+        calls[0] += 1
+        loss, languages = reduce(sums, mesh)
+        return (float("nan"), dict.fromkeys(languages, float("nan"))) if calls[0] == 5 else (loss, languages)
+
+    LossSums.reduce = spoiled  # in this process alone
+    return _train(mesh, job)
+
+
+def test_a_loss_that_is_no_number_is_left_out_and_spoils_no_file(tmp_path: Path) -> None:
+    job = _job(tmp_path, "nan", num_steps=7, spikes={"action": "skip"}, bytes_per_token={"ja": 3.0})
+    assert run_ranks(1, _train_with_a_loss_that_is_no_number, job) == [TrainState(7, 56, 1)]
+    text = (tmp_path / "nan/metrics.jsonl").read_text() + (tmp_path / "nan/skipped.jsonl").read_text()
+    *rows, skipped = [json.loads(line, parse_constant=lambda name: 1 / 0) for line in text.splitlines()]
+    assert [row["step"] for row in rows if row["loss"] is None] == [5]
+    assert rows[4]["language_loss"] == rows[4]["bits_per_byte"] == {}
+    assert (skipped["step"], skipped["loss"]) == (5, None)
 
 
 def test_resuming_after_a_skip_gives_the_bits_of_never_having_stopped(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.trainer.ranks import FakeMixture, FakeSample, run_ranks, tiny_job, tr
 from trainer.checkpoint import TrainState, read_manifest
 from trainer.config import TrainJob
 from trainer.hf import open_weights, write_weights
-from trainer.metrics import read_rows
+from trainer.rows import read_rows
 
 
 class OneText(FakeMixture):

@@ -17,7 +17,8 @@ from trainer.config import TrainJob
 from trainer.device_peak import Peak
 from trainer.flops import CONVENTIONS
 from trainer.llama_config import llama_config
-from trainer.metrics import MetricsWriter, cut_after, metrics_row, read_rows
+from trainer.metrics import MetricsWriter, metrics_row
+from trainer.rows import cut_after, read_rows
 
 SHAPE = llama_config(TINY)
 PEAK = Peak(0.001, "a device", "measured")

@@ -9,7 +9,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from trainer.skipped import SKIPPED, SkippedSamples, append_skipped, cut_skipped, read_skipped
+from trainer.rows import SKIPPED, cut_after
+from trainer.skipped import SkippedSamples, append_skipped, read_skipped
 
 ROW = SkippedSamples(
     step=12, first_sample=88, last_sample=95, num_steps=1, action="skip", reason="loss 9 is above 3", loss=9.0,
@@ -32,14 +33,14 @@ def test_what_is_not_finite_stays_json(tmp_path: Path) -> None:
 
 
 def test_rows_after_the_step_that_is_resumed_from_are_cut(tmp_path: Path) -> None:
-    cut_skipped(tmp_path, 0)
+    cut_after(tmp_path / SKIPPED, 0)
     assert not (tmp_path / SKIPPED).exists()
     rows = [replace(ROW, step=step) for step in (3, 12, 13)]
     for row in rows:
         append_skipped(tmp_path, row)
     with open(tmp_path / SKIPPED, "a") as file:
         file.write('{"step": 14, "first_sa')  # killed while writing
-    cut_skipped(tmp_path, 12)
+    cut_after(tmp_path / SKIPPED, 12)
     assert read_skipped(str(tmp_path)) == rows[:2]
     append_skipped(tmp_path, rows[2])
     assert read_skipped(str(tmp_path)) == rows

@@ -21,7 +21,7 @@ from tests.trainer.ranks import run_ranks, tiny_config, tiny_job, train_job
 from trainer.checkpoint import content_digest
 from trainer.config import ParallelConfig, TrainJob
 from trainer.mesh import Mesh
-from trainer.metrics import read_rows
+from trainer.rows import read_rows
 from trainer.torchrun import rank_environment
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -100,8 +100,9 @@ def _is_undisturbed(job: TrainJob, tmp_path: Path) -> bool:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds ranks through /proc")
 def test_plain_torchrun_restarts_killed_ranks_and_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    job, path = job_file(tmp_path, num_steps=120, save_every=5, parallel={"dp": 1, "tp": 2})
-    process = start(TORCHRUN, path, "--standalone", "--max-restarts", "1")
+    """Eight ranks, every axis split: after the kill at least 20 more steps."""
+    job, path = job_file(tmp_path, num_steps=40, save_every=5, parallel={"dp": 2, "tp": 2, "pp": 2})
+    process = start(TORCHRUN, path, "--standalone", "--max-restarts", "1", nproc=8)
     _kill_one(process, job, step=12)
     assert process.wait() == 0
     assert _is_undisturbed(job, tmp_path)

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.train.curve import MAX_POINTS, _held_out, draw_curve, read_metrics, thinned
+from tasks.train.curve import MAX_POINTS, _held_out, draw_curve, thinned
+from trainer.rows import read_rows
 
 
 def row(step: int, bits: dict[str, float]) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def row(step: int, bits: dict[str, float]) -> dict[str, Any]:
 def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
     lines = [json.dumps(row(step, {"ja": 2.0})) for step in (1, 2, 3)]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines)[:-4])
-    assert [found["step"] for found in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+    assert [found["step"] for found in read_rows(tmp_path / "metrics.jsonl")] == [1, 2]
 
 
 def test_a_long_run_is_thinned_and_keeps_its_last_step() -> None:
@@ -52,4 +53,4 @@ def test_held_out_points_are_drawn_in_the_measure_of_the_curve() -> None:
 
 
 def test_there_is_no_validation_yet(tmp_path: Path) -> None:
-    assert read_metrics(tmp_path / "validation.jsonl") == []
+    assert read_rows(tmp_path / "validation.jsonl") == []

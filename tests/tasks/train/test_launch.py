@@ -20,14 +20,14 @@ from storage.mixture import Mixture
 from storage.processes import Process, alive, family, find
 from storage.uri import read_bytes
 from tasks.train.launch import Limits, fence, launch, measure_step_seconds, work_folder
-from tasks.train.logs import METRICS, START_CHECKS, VALIDATION
+from tasks.train.logs import START_CHECKS
 from tests.killing import started, wait_until, wait_until_gone
 from tests.tasks.train.mixtures import write_mixture
 from tests.trainer.ranks import run_ranks, tiny_config, tiny_job
 from trainer.checkpoint import content_digest, read_manifest, verify
 from trainer.config import TrainJob
 from trainer.mesh import Mesh
-from trainer.metrics import read_rows
+from trainer.rows import METRICS, VALIDATION, read_rows
 from trainer.validation import open_validation
 
 
