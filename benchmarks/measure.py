@@ -61,6 +61,12 @@ def measured(command: Sequence[str], folder: Path | None = None) -> Used:
     return Used(usage.ru_utime + usage.ru_stime, wall_s, watch.peak / _MIB, watch.largest / _MIB, output)
 
 
+def since_start() -> float:
+    """Wall seconds since this process was made, to a hundredth."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
 class DiskWatch(threading.Thread):
     """The most bytes that lay below a folder while the block lasted: `peak`. The folder may come and go."""
 

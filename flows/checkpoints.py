@@ -5,7 +5,7 @@ export and evaluate are for. Read from folder names and manifests, so also while
 
     for step in unscored_steps(run):
         pipeline(run, Selection(step=step))
-    rows = score_rows(run)      # one per (step, model, task, metric, language)
+    rows = score_rows(run)      # one per (step, model, task, profile, metric, language)
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from flows.config import ConfigError, RunConfig
@@ -24,8 +25,11 @@ from storage.uri import listing
 from tasks.report.artifacts import RunArtifacts
 from tasks.train.continued import CONTINUES, continued_checkpoint
 
-# What is shown of a checkpoint, over whole languages; the rest is in its scores.jsonl.
+# What is shown of a checkpoint's held-out text and probe, over whole languages, beside the benchmarks' headline scores
+# and their averages; the rest is in its scores.jsonl.
 SHOWN = {"bits_per_byte": "bits per byte", "accuracy": "probe"}
+_NO_BENCHMARK = (None, "bits", "probe")  # kinds of rows; evaluations of old have none
+_AVERAGE = "average"
 _MODELS = ("base", "initialized", "trained")
 
 
@@ -81,24 +85,37 @@ def score_rows(run: RunConfig) -> list[dict[str, Any]]:
     """The scores of the run's models before training and at every scored checkpoint, over whole languages.
 
     Returns:
-        Rows of `step`, `tokens` (trained on by then), `model`, `task`, `metric`, `language`, `value`, `low` and `high`.
-        The base and the initialised model, which the run's own evaluation holds, stand at step 0.
+        Rows of `step`, `tokens` (trained on by then), `model`, `task`, `profile`, `kind`, `label`, `metric`, `unit`,
+        `language`, `n`, `value`, `low` and `high`. The base and the initialised model, which the run's own evaluation
+        holds, stand at step 0.
     """
     rows = []
     plan = make_plan(run)
     for step in scored_steps(run, plan):
         made = RunArtifacts.read({"evaluate": plan_at_step(run, plan, step).evaluate.uri})
         for score in made.json_lines("evaluate", "scores.jsonl"):
-            if score["category"] is None and score["metric"] in SHOWN:
+            if _is_shown(score):
                 at = step if score["model"] == "trained" else 0
                 rows.append({
                     "step": at,
                     "tokens": run.tokens_after(at),
                     **{name: score[name] for name in ("model", "task", "metric", "language", "value")},
+                    **{name: score.get(name) for name in ("profile", "kind", "label", "unit", "n", "tasks", "missing")},
                     "low": score["ci_low"],
                     "high": score["ci_high"],
                 })  # fmt: skip
     return sorted(rows, key=_reading_order)
+
+
+def _is_shown(score: dict[str, Any]) -> bool:
+    if score["category"] is not None or score.get("subset", "all") != "all" or score["value"] is None:
+        return False
+    return bool(score["headline"]) if is_benchmark(score) else score["metric"] in SHOWN
+
+
+def is_benchmark(row: dict[str, Any]) -> bool:
+    """Whether a row is of a benchmark or an average of several; else of held-out text or the probe."""
+    return row.get("kind") not in _NO_BENCHMARK
 
 
 def by_checkpoint(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -108,26 +125,58 @@ def by_checkpoint(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         label = f"step {row['step']:,}" if row["model"] == "trained" else row["model"]
         line = found.setdefault((row["step"], row["model"]), {"checkpoint": label, "tokens": f"{row['tokens']:,}"})
         interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
-        line[f"{row['language']} {SHOWN[row['metric']]}"] = f"{row['value']:.3f}{interval}"
+        line[_column(row)] = f"{row['value']:.3f}{interval}"
     return list(found.values())
 
 
-def score_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
-    """The same for the terminal."""
+def score_table(rows: Sequence[dict[str, Any]], title: str) -> Group:
+    """The same for the terminal: a table of held-out text and probe, and one per profile and language of benchmarks."""
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        spoken = {"ja": "Japanese", "en": "English"}.get(row["language"], row["language"])
+        name = f"{spoken}, profile {row['profile']}, %" if is_benchmark(row) else title
+        parts.setdefault(name, []).append(row)
+    own = [row for row in rows if not is_benchmark(row)]
+    tables = [_table(by_checkpoint(own), title)] if own or not rows else []
+    return Group(*tables, *(_table(_in_percent(found), name) for name, found in parts.items() if name != title))
+
+
+def _in_percent(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As `by_checkpoint`, but narrow: `48.1 [45, 51]`, for many tasks side by side."""
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for row in rows:
+        label = f"step {row['step']:,}" if row["model"] == "trained" else row["model"]
+        interval = "" if row["low"] is None else f" [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+        name = _AVERAGE if row["task"] == _AVERAGE else row["label"] or row["task"]
+        line = found.setdefault((row["step"], row["model"]), {"checkpoint": label})
+        line[name] = f"{100 * row['value']:.1f}{interval}"
+    return list(found.values())
+
+
+def _table(lines: Sequence[dict[str, Any]], title: str) -> Table:
     table = Table(title=title, title_justify="left")
-    lines = by_checkpoint(rows)
     columns = list(dict.fromkeys(name for line in lines for name in line))
     for name in columns:
-        table.add_column(name, justify="left" if name == "checkpoint" else "right")
+        table.add_column(name, justify="left" if name == "checkpoint" else "right", no_wrap=name == "checkpoint")
     for line in lines:
         table.add_row(*(line.get(name, "").replace(" [", "\n[") for name in columns))  # the interval below its value
     return table
 
 
-def _reading_order(row: dict[str, Any]) -> tuple[int, int, int, bool, str]:
-    """By step; base before initialised before trained; Japanese before English."""
-    model, metric = _MODELS.index(row["model"]), list(SHOWN).index(row["metric"])
-    return row["step"], model, metric, row["language"] != "ja", row["language"]
+def _column(row: dict[str, Any]) -> str:
+    """`ja bits per byte`, `JSQuAD strict`, `ja average strict`."""
+    if not is_benchmark(row):
+        return f"{row['language']} {SHOWN[row['metric']]}"
+    label = f"{row['language']} average" if row["task"] == _AVERAGE else row["label"] or row["task"]
+    return f"{label} {row['profile']}"
+
+
+def _reading_order(row: dict[str, Any]) -> tuple[int, int, int, str, bool, str]:
+    """By step; base before initialised before trained; what is no benchmark first; Japanese before English."""
+    model = _MODELS.index(row["model"])
+    metric = len(SHOWN) if is_benchmark(row) else list(SHOWN).index(row["metric"])
+    profile = row["profile"] if is_benchmark(row) else ""
+    return row["step"], model, metric, profile, row["language"] != "ja", row["language"]
 
 
 def _recorded_steps(run: RunConfig) -> set[int]:

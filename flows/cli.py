@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from flows.cli_evaluate import evaluate_app
 from flows.cli_groups import classifier_app, language_app, mix_app, tokenizer_app
 from flows.cli_models import export, import_megatron
 from flows.cli_support import Root, RunFile, Set, bad_usage, console, errors, load, named, reporting
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(language_app, name="language")
 app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(mix_app, name="mix")
@@ -86,23 +88,6 @@ def status(run_file: RunFile, set_: Set = None, root: Root = None, verify: bool 
         if problems:
             raise typer.Exit(1)
         console.print("every file of every complete stage has the sha256 its manifest names")
-
-
-@app.command()
-def evaluate(
-    run_file: RunFile,
-    step: Annotated[int | None, typer.Option("--step", help="of one checkpoint; else all without scores")] = None,
-    set_: Set = None,
-    root: Root = None,
-) -> None:
-    """Score the checkpoints that training has saved, and show how the scores move over the steps."""
-    from flows.runner import run_evaluation
-
-    loaded = load(run_file, set_, root)
-    if step is not None and not 1 <= step <= loaded.num_steps:
-        bad_usage([f"--step {step}: expected one of the run's steps, 1 to {loaded.num_steps}"])
-    with reporting():
-        run_evaluation(loaded, step, str(run_file), console)
 
 
 @app.command()

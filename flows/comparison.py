@@ -13,7 +13,6 @@ from flows.plan import Plan, plan_at_step
 from flows.variants import Sweep, shared_stages
 from storage.artifact import read_manifest
 from storage.uri import join
-from tasks.report.artifacts import RunArtifacts
 from trainer.batch_ramp import steps_for
 
 Failures = Mapping[str, Sequence[str]]
@@ -68,7 +67,8 @@ def _differences(
     sweep: Sweep, name: str, first: str, evaluations: Mapping[str, Mapping[int, str]]
 ) -> dict[int, list[dict[str, Any]]]:
     """Step -> difference rows between a variant and the first one after as many tokens."""
-    from tasks.evaluate.scores import METRICS, difference_rows
+    from flows.score_comparison import Evaluated, read_answers
+    from tasks.evaluate.pairs import compare_models
 
     ours, theirs = sweep.runs[name], sweep.runs[first]
     found = {}
@@ -77,11 +77,7 @@ def _differences(
         their_step = steps_for(tokens // theirs.train.seq_len, theirs.train.batch_ramp, batch)
         if theirs.tokens_after(their_step) != tokens or their_step not in evaluations[first]:
             continue
-        pair = [RunArtifacts.read({"evaluate": at}) for at in (uri, evaluations[first][their_step])]
-        rows = []
-        for task in METRICS:
-            ours_asked, theirs_asked = (made.json_lines("evaluate", f"examples/trained-{task}.jsonl") for made in pair)
-            if ours_asked and theirs_asked:
-                rows += difference_rows(task, ours_asked, theirs_asked, ours.evaluate, seed=ours.seed)
-        found[step] = rows
+        compared = read_answers(Evaluated(f"{name}, step {step:,}", uri, "trained"))
+        reference = read_answers(Evaluated(f"{first}, step {their_step:,}", evaluations[first][their_step], "trained"))
+        found[step] = compare_models(reference, compared, ours.evaluate, seed=ours.seed).rows
     return found

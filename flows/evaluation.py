@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from flows.checkpoints import by_checkpoint, is_trained, score_rows, unscored_steps
@@ -24,7 +24,10 @@ from flows.pipeline import pipeline
 from flows.plan import make_plan
 from flows.selection import Selection
 from flows.worker import end_with_worker
+from storage.uri import join
+from tasks.report.checkpoints_page import PAGE, checkpoint_tables, write_checkpoints
 from tasks.report.comparison_charts import draw_checkpoints
+from tasks.report.tables import as_markdown
 from tasks.stage import StageError
 from tasks.task import LivePicture, shown
 
@@ -88,10 +91,24 @@ def score_checkpoint(run: RunConfig, step: int, run_file: str) -> None:
     pipeline.with_options(flow_run_name=f"{run.label}, step {step}")(run, selection, run_file)
 
 
+def checkpoints_uri(run: RunConfig) -> str:
+    """The folder of the page of a run's checkpoints."""
+    return join(run.root, "checkpoints", f"{run.name}-{run.variant}" if run.variant else run.name)
+
+
 def publish(run: RunConfig, rows: Sequence[dict[str, Any]]) -> None:
-    """The scores as a table under the key `<name>-checkpoints`, and as a picture under `<name>-checkpoints-curve`."""
+    """The scores as a page with exports below the run's root, and in Prefect.
+
+    There they are a table under the key `<name>-checkpoints`, the same as Markdown with the page's place under
+    `<name>-checkpoints-matrix`, and a picture under `<name>-checkpoints-curve`.
+    """
     key = f"{run.name}-{run.variant}-checkpoints" if run.variant else f"{run.name}-checkpoints"
     description = f"{run.label}: scores of the checkpoints, with intervals"
     shown(create_table_artifact, by_checkpoint(rows), key=key, description=description)
     if rows:
-        LivePicture(f"{key}-curve", description).show(draw_checkpoints(rows, run.num_steps))
+        LivePicture(f"{key}-curve", description).show(draw_checkpoints(rows, run.tokens_after(run.num_steps)))
+        out = checkpoints_uri(run)
+        write_checkpoints(run.label, rows, out)
+        parts = [f"**{table.title}**\n\n{as_markdown(table)}" for table in checkpoint_tables(rows)]
+        text = f"{description}. Page: `{join(out, PAGE)}`\n\n" + "\n".join(parts)
+        shown(create_markdown_artifact, text, key=f"{key}-matrix", description=description)

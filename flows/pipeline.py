@@ -48,6 +48,7 @@ def pipeline(run: RunConfig, selection: Selection = EVERYTHING, run_file: str = 
     """
     at = make_plan(run, selection, run_file)
     record_run(run, at, selection, run_file)
+    base_folder = run.initialize.folder
 
     documents = curate(at.curate, run.curate, run.executor)
     corpus = deduplicate(at.deduplicate, run.deduplicate, run.refine, run.executor, documents)
@@ -55,11 +56,11 @@ def pipeline(run: RunConfig, selection: Selection = EVERYTHING, run_file: str = 
     base = initialize(at.initialize, run.initialize, run.binarize.validation_ratio, run.seed, corpus, tokenizer)
     tokens = binarize(at.binarize, run.binarize, run.sources, run.executor, corpus, tokenizer)
     mixture = mix(at.mix, run.mix, run.weights, run.train, run.seed, tokens, run.ceilings)
-    checkpoint = train(
-        at.train, run.train, run.initialize.folder, run.languages, run.seed, tokenizer, base, tokens, mixture
-    )
+    checkpoint = train(at.train, run.train, base_folder, run.languages, run.seed, tokenizer, base, tokens, mixture)
     model = export(at.export, run.export, base, checkpoint)
-    scores = evaluate(at.evaluate, run.evaluate, run.initialize.folder, run.languages, run.seed, base, tokens, model)
+    scores = evaluate(
+        at.evaluate, run.evaluate, base_folder, run.languages, run.seed, run.executor, corpus, base, tokens, model
+    )
     made = [documents, corpus, tokenizer, base, tokens, mixture, checkpoint, model, scores]
     page = report(at.report, run.model_dump(mode="json"), made)
     publish_overview(run.name, run.label, [*made, page])

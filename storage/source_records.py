@@ -122,7 +122,7 @@ def tsv_records(uri: str, name: str, columns: Sequence[str], refuse: Refuse) -> 
 def parquet_records(
     uri: str,
     required: Sequence[Sequence[str]],
-    optional: Sequence[str],
+    optional: Sequence[str] | None,
     refuse: Refuse,
     stretch: Stretch | None = None,
 ) -> Iterator[tuple[int, Record]]:
@@ -130,7 +130,7 @@ def parquet_records(
 
     Args:
         required: of each group of fields, the first that the file has; nested ones by dotted paths.
-        optional: fields that may be missing.
+        optional: fields that may be missing; None: all that the file has.
         stretch: the part of the file that is read, all of it when left out.
 
     Raises:
@@ -189,7 +189,10 @@ def _open_anywhere(uri: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _columns(uri: str, schema: pa.Schema, required: Sequence[Sequence[str]], optional: Sequence[str]) -> list[str]:
+def _columns(
+    uri: str, schema: pa.Schema, required: Sequence[Sequence[str]], optional: Sequence[str] | None
+) -> list[str]:
+    optional = schema.names if optional is None else optional
     chosen = [next((path for path in paths if _has(schema, path)), None) for paths in required]
     for paths, column in zip(required, chosen, strict=True):
         if column is None:

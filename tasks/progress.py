@@ -101,6 +101,8 @@ class Pace:
     _now: float = 0.0
 
     def hear(self, progress: Progress) -> None:
+        if not progress.total and self._first is not None and self._first.total:
+            return  # a remark in between says nothing of the pace
         self._now = time.monotonic()
         if self._first is None or self._since is None or progress.total != self._first.total:
             self._since, self._first = self._now, progress

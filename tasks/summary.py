@@ -55,7 +55,7 @@ SHOWN = {
     "mix": Shown((r"tokens_.+",), ("samples", "tokens", "validation_samples"), ""),
     "train": Shown(("samples",), ("steps", "tokens"), "tokens"),
     "export": Shown(("steps",), ("parameters",), "parameters"),
-    "evaluate": Shown(("models", r"documents_.+", r"questions_.+"), ("examples", "tokens"), "tokens"),
+    "evaluate": Shown(("models", r"documents_.+", r"questions_.+", r"items_.+"), ("examples", "tokens"), "tokens"),
     "report": Shown(("stages",), (), ""),
 }
 
@@ -110,6 +110,7 @@ def markdown(plan: StagePlan, record: StageRecord) -> str:
         f"- artifact: `{record.uri}` (fingerprint `{record.fingerprint[:12]}`, content `{record.content_digest[:12]}`)",
         f"- rerun: `{plan.rerun}`",
     ]
+    lines += _score_matrix(record)
     return "\n".join(lines) + "\n"
 
 
@@ -163,8 +164,32 @@ def _copies(details: Mapping[str, Any]) -> list[str]:
 
 
 def _headlines(scores: Mapping[str, float]) -> str:
-    shown = {name: value for name, value in scores.items() if name.endswith(("bits_per_byte", "accuracy"))}
+    """Bits per byte, the probe's right answers, and the averages of benchmarks; these themselves are in the matrix."""
+    own = (r".+_bits_per_byte", r"probe_.+_accuracy", r".+_average-.+")
+    shown = {name: scores[name] for name in scores if any(re.fullmatch(pattern, name) for pattern in own)}
     return ", ".join(f"{_words(name)} {value:.3f}" for name, value in shown.items())
+
+
+def _score_matrix(record: StageRecord) -> list[str]:
+    """Evaluate's benchmarks as a table of Markdown, in percent: a line per task and profile, a column per model."""
+    table: Mapping[str, Mapping[str, float | None]] = record.details.get("table", {})
+    is_benchmark = re.compile(r"(?P<task>[^-]+)-(?P<profile>[^_]+)(?:_(?P<metric>.+))?")
+    names = list(dict.fromkeys(name for scores in table.values() for name in scores))
+    matches = [match for name in names if (match := is_benchmark.fullmatch(name))]
+    if record.stage != "evaluate" or not matches:
+        return []
+    models = [model for model, scores in table.items() if any(match[0] in scores for match in matches)]
+    lines = [
+        "",
+        "| task | profile | metric | " + " | ".join(models) + " |",
+        "| --- | --- | --- |" + " ---: |" * len(models),
+    ]
+    for match in matches:
+        values = (table[model].get(match[0]) for model in models)
+        cells = ["–" if value is None else f"{100 * value:.1f}" for value in values]
+        named = (_words(match["task"]), match["profile"], _words(match["metric"] or "mean"))
+        lines.append("| " + " | ".join((*named, *cells)) + " |")
+    return lines
 
 
 def overview_row(record: StageRecord) -> dict[str, Any]:

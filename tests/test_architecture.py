@@ -20,8 +20,9 @@ ALLOWED = {
 }
 # Modules of `tasks/` that every stage may use.
 SHARED_BY_STAGES = {"code_points", "meter", "profiles", "progress", "shards", "stage", "summary", "task"}
-# Folders of `tasks/` that are no stage but a library of one: refine is what deduplicate does to its survivors.
-LIBRARIES = {"deduplicate": "refine"}
+# Folders of `tasks/` that are no stage but a library: refine is what deduplicate does to its survivors, and finds items
+# of benchmarks for evaluate.
+LIBRARIES = {"deduplicate": {"refine"}, "evaluate": {"refine"}}
 
 
 def modules() -> list[Path]:
@@ -54,7 +55,7 @@ def test_stages_do_not_import_one_another(path: Path) -> None:
     others = []
     for name in imports(path):
         parts = name.split(".")
-        allowed = {own, LIBRARIES.get(own or "")} | SHARED_BY_STAGES
+        allowed = {own} | LIBRARIES.get(own or "", set()) | SHARED_BY_STAGES
         if parts[0] == "tasks" and len(parts) > 1 and parts[1] not in allowed:
             others.append(name)
     assert not others, f"{path} imports {others}: stages meet in storage formats"

@@ -222,7 +222,9 @@ def rope_frequencies(config: LlamaConfig) -> Tensor:
     are left alone, those between are blended.
     """
     dim = config.head_dim
-    frequencies = 1.0 / (config.rope_theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim))
+    # On the CPU also where modules are made on "meta": there arange imports torch's compiler, which takes seconds.
+    places = torch.arange(0, dim, 2, dtype=torch.float32, device="cpu")
+    frequencies = 1.0 / (config.rope_theta ** (places / dim))
     if (scaling := config.rope_scaling) is None:
         return frequencies
     if isinstance(scaling, LinearRopeScaling):

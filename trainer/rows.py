@@ -11,20 +11,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from storage.uri import exists, read_bytes, write_bytes
+from storage.rows import read_rows as read_rows
+from storage.uri import write_bytes
 
 METRICS = "metrics.jsonl"
 VALIDATION = "validation.jsonl"
 SKIPPED = "skipped.jsonl"
-
-
-def read_rows(uri: str | Path) -> list[dict[str, Any]]:
-    """The whole rows of a file, none where it is not there: its last line may be under way, or cut short by a kill."""
-    if not exists(str(uri)):
-        return []
-    return [json.loads(line) for line in read_bytes(str(uri)).split(b"\n")[:-1]]
 
 
 def cut_after(path: Path, step: int) -> None:

@@ -1,11 +1,11 @@
-"""Score models side by side: bits per byte on held-out text, and the probe set.
+"""Score models side by side: bits per byte on held-out text, the probe set, and benchmarks.
 
-In: Hugging Face folders, each with its own tokenizer, one of them named "base", and held-out documents per
-language; out, below one URI: `scores.jsonl` (`tasks.evaluate.scores`) and `examples/<model>-<task>.jsonl`,
-one row per document or question with the hash of what was asked, raw log-likelihoods and score. All models
-see the same texts and questions, so every difference from the base is paired. Folders, tokenizers and texts
-are checked, and everything is tokenised, before the first model is loaded; models are then loaded one after
-the other. A model is a shard: a killed evaluation scores only those that were not finished.
+In: Hugging Face folders, each with its own tokenizer, one of them named "base", held-out documents per language, and
+the benchmarks' files. Out, below one URI: `scores.jsonl` (`tasks.evaluate.scores`), `examples/<model>-<task>.jsonl`
+with a row per document, question or item, and of benchmarks `benchmarks.json`, `diagnostics.json`, prompts in full,
+and `contamination.jsonl`. All models see the same texts, questions and items, so every difference from the base is
+paired. Folders, tokenizers, texts and benchmarks are checked before the first model is loaded; models are then loaded
+one after the other. A killed evaluation goes on behind a benchmark's last batch (`tasks.evaluate.model_scoring`).
 
     evaluate({"base": "models/base", "trained": "runs/export/demo-0123"}, texts, config, out=uri, seed=1234)
 """
@@ -13,59 +13,36 @@ the other. A model is a shard: a killed evaluation scores only those that were n
 from __future__ import annotations
 
 import json
-import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from storage.artifact import FileEntry, Outcome, new_file
-from storage.uri import join, localized, read_bytes
-from tasks.evaluate.bits_per_byte import (
-    DocumentPlan,
-    HeldOut,
-    plan_documents,
-    score_documents,
-    select_texts,
-    start_ids,
-)
+from storage.rows import read_rows, write_rows
+from storage.uri import is_local, join, localized
+from tasks.evaluate.benchmark_scoring import Meter, OnProgress, examples_path, journal_folder
+from tasks.evaluate.bits_per_byte import HeldOut, select_texts
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.probe import (
-    Question,
-    QuestionPlan,
-    load_probe,
-    plan_questions,
-    probe_digest,
-    score_questions,
-)
-from tasks.evaluate.scores import BASE, headline_table, score_rows
-from tasks.shards import ShardRecord, finished_shard, record_shard
-from tokenizer.encoder import load_encoder
-
-if TYPE_CHECKING:
-    from tasks.evaluate.model import LanguageModel
-
-logger = logging.getLogger(__name__)
-
-OnProgress = Callable[[int, int, str], None]
+from tasks.evaluate.diagnostics import diagnostic_rows
+from tasks.evaluate.examples import write_benchmarks
+from tasks.evaluate.model_plan import ModelPlan, plan_model
+from tasks.evaluate.model_scoring import score_model
+from tasks.evaluate.probe import Question, load_probe, probe_digest
+from tasks.evaluate.scores import BASE, Held, headline_table, held_items, score_rows
+from tasks.evaluate.suite_plan import AskedTask, plan_suite
+from tasks.shards import ExecutorConfig, Progress, ShardRecord
 
 
 @dataclass(frozen=True)
-class ModelPlan:
-    """What one model is asked, as token ids of its own tokenizer."""
+class Corpus:
+    """The corpus that the models were trained on, and who searches it for the benchmarks' items."""
 
-    name: str
-    folder: Path
-    start: list[int]
-    documents: list[DocumentPlan] = field(default_factory=list)
-    questions: list[QuestionPlan] = field(default_factory=list)
-
-    @property
-    def num_tokens(self) -> int:
-        windows = sum(len(ids) for plan in self.documents for ids, _ in plan.spans)
-        return windows + sum(plan.num_tokens for plan in self.questions)
+    uri: str
+    executor: ExecutorConfig
+    progress: Progress | None = None
 
 
 def evaluate(
@@ -75,6 +52,7 @@ def evaluate(
     *,
     out: str,
     seed: int,
+    corpus: Corpus | None = None,
     progress: OnProgress | None = None,
     beside_base: bool = True,
 ) -> Outcome:
@@ -84,7 +62,8 @@ def evaluate(
         models: name -> URI of a Hugging Face folder with tokenizer files; must hold "base" if `beside_base`.
         texts: language -> held-out (id, text).
         seed: of the bootstrap; the scores themselves have no randomness.
-        progress: called with (tokens done, tokens in all, "model: task").
+        corpus: searched for the benchmarks' items; None: not looked for.
+        progress: called with (tokens done, tokens in all, "model: task"); those of benchmarks are estimates.
         beside_base: each score has its paired difference from the base's; False: scores only, and no base is needed.
 
     Returns:
@@ -93,28 +72,37 @@ def evaluate(
 
     Raises:
         ValueError: no base, a folder without model or tokenizer, files of different models in one folder, a
-            window longer than the model's positions, or no text; the message says which and what to do.
+            window longer than the model's positions, no text, or a benchmark without its files; the message says
+            which and what to do.
+        RuntimeError: a process died, with `config.processes` above 1.
     """
     chosen = {name: uri for name, uri in models.items() if name not in config.skip_models}
     _check_names(chosen, beside_base)
     documents = _held_out(texts, config) if "bits_per_byte" in config.tasks else []
     questions = load_probe() if "hibari_probe" in config.tasks else []
+    suite = plan_suite(config)
     with ExitStack() as stack:
         folders = {name: stack.enter_context(localized(uri)) for name, uri in chosen.items()}
-        plans = [_plan(name, folder, documents, questions, config) for name, folder in folders.items()]
-        records = _score_all(plans, config, out, progress)
-    examples = {record.key: _read_examples(out, record) for record in records}
-    rows = score_rows(examples, config, seed=seed)
-    files = [_write_rows(out, "scores.jsonl", rows), *(entry for record in records for entry in record.files)]
-    details: dict[str, Any] = {
-        "table": headline_table(rows),
-        "start_tokens": {plan.name: plan.start for plan in plans},
-        "device": ", ".join(sorted({record.details["device"] for record in records})),
-    }
-    if questions:
-        details["probe_digest"] = probe_digest()
+        plans = [plan_model(name, folder, documents, questions, suite, config) for name, folder in folders.items()]
+        meter = Meter(sum(plan.num_tokens for plan in plans), progress)
+        records = {plan.name: score_model(plan, config, out, meter) for plan in plans}
+    files = [entry for own in records.values() for record in own for entry in record.files]
+    held = None
+    if suite and corpus is not None and config.contamination.enabled:
+        held = _search_corpus(suite, corpus, config, out, files)
+    examples = {name: _read_examples(out, name, own) for name, own in records.items()}
+    rows = score_rows(examples, config, seed=seed, held=held)
+    files.append(write_rows(out, "scores.jsonl", rows))
+    if suite:
+        files += [write_benchmarks(out, suite), _write_json(out, "diagnostics.json", diagnostic_rows(examples, config))]
+    if not is_local(out):
+        shutil.rmtree(journal_folder(out), ignore_errors=True)  # all that was in them is in the store now
     counts = {"examples": sum(len(scored) for tasks in examples.values() for scored in tasks.values())}
-    return Outcome(files=files, counts=counts | _counts(documents, questions, plans), details=details)
+    return Outcome(
+        files=files,
+        counts=counts | _counts(documents, questions, suite, records),
+        details=_details(rows, plans, records) | ({"probe_digest": probe_digest()} if questions else {}),
+    )
 
 
 def _check_names(models: Mapping[str, str], beside_base: bool) -> None:
@@ -136,115 +124,56 @@ def _held_out(texts: Mapping[str, Sequence[tuple[bytes, str]]], config: Evaluate
     return [text for name in sorted(texts) for text in select_texts(texts[name], language=name, **limits)]
 
 
-def _plan(
-    name: str, folder: Path, documents: list[HeldOut], questions: list[Question], config: EvaluateConfig
-) -> ModelPlan:
-    """Tokenise all that a model is asked, after checking that its folder is whole."""
-    try:
-        settings = json.loads((folder / "config.json").read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"model {name}: no config.json in {folder}; expected a Hugging Face model folder") from None
-    try:
-        encoder = load_encoder(folder)
-    except ValueError as error:
-        raise ValueError(f"model {name}: {error}; copy the tokenizer files into the model's folder") from error
-    if encoder.vocab_size > settings["vocab_size"]:
-        raise ValueError(
-            f"model {name}: its tokenizer has {encoder.vocab_size} ids but config.json a vocab_size of "
-            f"{settings['vocab_size']}; {folder} mixes the files of two models"
-        )
-    positions = settings.get("max_position_embeddings")
-    if documents and positions is not None and config.window > positions:
-        raise ValueError(
-            f"model {name}: evaluate.window is {config.window} tokens but the model has {positions} "
-            f"positions; set evaluate.window to at most {positions} and evaluate.stride below it"
-        )
-    return ModelPlan(
-        name,
-        folder,
-        start_ids(encoder),
-        plan_documents(encoder, documents, window=config.window, stride=config.stride),
-        [] if name in config.skip_probe else plan_questions(encoder, questions),
-    )
+def _search_corpus(
+    suite: Sequence[AskedTask], corpus: Corpus, config: EvaluateConfig, out: str, files: list[FileEntry]
+) -> Held:
+    """Which items the corpus holds; leaves contamination.jsonl."""
+    from tasks.evaluate.contamination import overlaps, unknown_items  # numba compiles
+
+    items = {asked.benchmark.name: [(item.id, item.text) for item in asked.items] for asked in suite}
+    rows = overlaps(items, corpus.uri, config.contamination, corpus.executor, out, corpus.progress)
+    files.append(write_rows(out, "contamination.jsonl", rows))
+    return held_items(rows, config.contamination, unknown_items(items, config.contamination))
 
 
-def _score_all(
-    plans: Sequence[ModelPlan], config: EvaluateConfig, out: str, progress: OnProgress | None
-) -> list[ShardRecord]:
-    """Score every model that has no record yet; details `device`, the kind of device that computed it."""
-    from tasks.evaluate.model import LanguageModel  # seconds: torch and transformers
-
-    total = sum(plan.num_tokens for plan in plans)
-    done = 0
-    records = []
-    for plan in plans:
-
-        def on_tokens(task: str, count: int, name: str = plan.name) -> None:
-            nonlocal done
-            done += count
-            if progress:
-                progress(done, total, f"{name}: {task}")
-
-        record = finished_shard(out, plan.name)
-        if record is not None:
-            logger.info("evaluate: %s was already scored", plan.name)
-            on_tokens("scored before", plan.num_tokens)
-        else:
-            logger.info("loading %s from %s", plan.name, plan.folder)
-            model = LanguageModel.load(plan.folder, dtype=config.dtype)
-            scored = _score_model(model, plan, config.batch_size, on_tokens)
-            files = [_write_rows(out, _examples_path(plan.name, task), rows) for task, rows in scored.items()]
-            record = ShardRecord(plan.name, files, details={"device": model.device, "tasks": list(scored)})
-            record_shard(out, record)
-            del model  # before the next is loaded: two at once may not fit
-        records.append(record)
-    return records
-
-
-def _score_model(
-    model: LanguageModel, plan: ModelPlan, batch_size: int, on_tokens: Callable[[str, int], None]
-) -> dict[str, list[dict[str, Any]]]:
-    scored = {}
-    if plan.documents:
-        scored["bits_per_byte"] = score_documents(
-            model,
-            plan.documents,
-            batch_size=batch_size,
-            on_tokens=lambda count: on_tokens("bits per byte", count),
-        )
-    if plan.questions:
-        scored["hibari_probe"] = score_questions(
-            model, plan.questions, batch_size=batch_size, on_tokens=lambda count: on_tokens("probe", count)
-        )
-    return scored
-
-
-def _counts(documents: Sequence[HeldOut], questions: Sequence[Question], plans: Sequence[ModelPlan]) -> dict[str, int]:
-    counts = {"models": len(plans), "tokens": sum(plan.num_tokens for plan in plans)}
+def _counts(
+    documents: Sequence[HeldOut],
+    questions: Sequence[Question],
+    suite: Sequence[AskedTask],
+    records: Mapping[str, Sequence[ShardRecord]],
+) -> dict[str, int]:
+    tokens = sum(record.counts["tokens"] for own in records.values() for record in own)
+    counts = {"models": len(records), "tokens": tokens}
     for language in sorted({document.language for document in documents}):
         own = [document for document in documents if document.language == language]
         counts[f"documents_{language}"] = len(own)
         counts[f"bytes_{language}"] = sum(len(document.text.encode()) for document in own)
     for language in sorted({question.language for question in questions}):
         counts[f"questions_{language}"] = sum(question.language == language for question in questions)
+    for asked in suite:
+        counts[f"items_{asked.benchmark.name}"] = len(asked.items)
     return counts
 
 
-def _write_rows(out: str, path: str, rows: Iterable[Mapping[str, Any]]) -> FileEntry:
+def _details(
+    rows: Sequence[Mapping[str, Any]],
+    plans: Sequence[ModelPlan],
+    records: Mapping[str, Sequence[ShardRecord]],
+) -> dict[str, Any]:
+    return {
+        "table": headline_table(rows),
+        "start_tokens": {plan.name: plan.start for plan in plans},
+        "device": ", ".join(sorted({record.details["device"] for own in records.values() for record in own})),
+    }
+
+
+def _write_json(out: str, path: str, value: Any) -> FileEntry:
     with new_file(out, path) as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        file.write(json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n")
     return FileEntry.of(path, file)
 
 
-def _examples_path(model: str, task: str) -> str:
-    return f"examples/{model}-{task}.jsonl"
-
-
-def _read_examples(out: str, record: ShardRecord) -> dict[str, list[dict[str, Any]]]:
-    """Task -> example rows of a model that was scored, now or before."""
-    found = {}
-    for task in record.details["tasks"]:
-        lines = read_bytes(join(out, _examples_path(record.key, task))).splitlines()
-        found[task] = [json.loads(line) for line in lines]
-    return found
+def _read_examples(out: str, model: str, records: Sequence[ShardRecord]) -> dict[str, list[dict[str, Any]]]:
+    """Key of a task -> example rows of a model that was scored, now or before."""
+    tasks = [task for record in records for task in record.details["tasks"]]
+    return {task: read_rows(join(out, examples_path(model, task))) for task in tasks}

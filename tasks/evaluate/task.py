@@ -1,6 +1,6 @@
 """Evaluate in Prefect: base, initialised and trained model and held-out text in, scores out.
 
-Its unit of resumption is the model: killed, it scores those that it had not finished.
+Its unit of resumption is the task of a model, and the batch of a benchmark: killed, it goes on behind the last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from functools import partial
 
 from storage.uri import join
 from tasks.evaluate.config import EvaluateConfig
-from tasks.progress import report_progress
+from tasks.progress import report_progress, shard_progress
+from tasks.shards import ExecutorConfig
 from tasks.stage import StagePlan, StageRecord, execute
 from tasks.task import stage_task
 
@@ -22,6 +23,8 @@ def evaluate(
     base_model: str | None,
     languages: Mapping[str, str],
     seed: int,
+    executor: ExecutorConfig,
+    corpus: StageRecord,
     base: StageRecord,
     tokens: StageRecord,
     model: StageRecord,
@@ -31,9 +34,12 @@ def evaluate(
     Args:
         base_model: folder of the base model; None where the run made it (then it lies beside the initialised one).
         languages: source name -> language, of the held-out texts.
+        executor: of the search of the corpus for the benchmarks' items.
+        corpus: searched where it is an input of the plan.
     """
     from storage.artifact import Outcome
     from storage.documents import read_texts
+    from tasks.evaluate.evaluate import Corpus
     from tasks.evaluate.evaluate import evaluate as evaluate_models
 
     def work(out: str) -> Outcome:
@@ -48,10 +54,20 @@ def evaluate(
         alone = plan.literals.get("models")
         if alone is not None:
             models = {name: models[name] for name in alone}
-        progress = partial(_report, "evaluate")
-        return evaluate_models(models, texts, config, out=out, seed=seed, progress=progress, beside_base=alone is None)
+        searched = shard_progress("evaluate", "corpus shards, for benchmark items", ("documents", "characters"))
+        return evaluate_models(
+            models,
+            texts,
+            config,
+            out=out,
+            seed=seed,
+            corpus=Corpus(corpus.uri, executor, searched) if searches else None,
+            progress=partial(_report, "evaluate"),
+            beside_base=alone is None,
+        )
 
-    return execute(plan, work, needs=[base, tokens, model])
+    searches = corpus.stage in plan.inputs
+    return execute(plan, work, needs=[base, tokens, model, *([corpus] if searches else [])])
 
 
 def _report(stage: str, done: int, total: int, note: str) -> None:

@@ -10,8 +10,7 @@ be told from common words; they are counted as skipped. Three letters of ASCII w
 of them are but two words of English. The idea is GPT-3's (Brown et al., 2020, appendix C); n-grams are of
 characters because Japanese words have no borders.
 
-The index is a sorted array of n-gram hashes with the number of the item, 12 bytes each, behind a table of bits that
-answers "in no item" for 31 of 32 n-grams that are in none. Texts are not kept.
+The index is a table of n-gram hashes (`ngrams.py`). Texts are not kept.
 
     contamination = Contamination(config)
     hits = contamination.find(text)          # [] for nearly every document
@@ -35,14 +34,12 @@ from storage.uri import expand_glob
 from tasks.refine.benchmarks import Item, read_items
 from tasks.refine.contamination_config import DecontaminationConfig
 from tasks.refine.letters import letters, ngram_hashes
+from tasks.refine.ngrams import NO_HASHES, NONE, NgramTable, distinct_ngrams, joined_letters, letter_weights, ngrams
 
 logger = logging.getLogger(__name__)
 
 NUM_EXAMPLES = 20
-NO_HASHES, NONE = np.empty(0, np.uint64), np.empty(0, np.int64)
 _ITEMS_PER_BATCH = 8192
-_BITS_PER_NGRAM = 32
-_BYTE, _BIT = np.uint64(3), np.uint64(7)
 _WINDOW = 2  # an item's n-grams must be found within this many times its length
 
 
@@ -146,7 +143,8 @@ class _Index:
             np.concatenate([NONE, *(batch.lengths for batch in batches)]),
             np.concatenate([NONE, *(batch.weights for batch in batches)]),
         )
-        self._set_table(np.concatenate([NO_HASHES, *(batch.hashes for batch in batches)]))
+        owners = np.repeat(np.arange(len(self._num_ngrams), dtype=np.int32), self._num_ngrams)
+        self._table = NgramTable.make(np.concatenate([NO_HASHES, *(batch.hashes for batch in batches)]), owners)
 
     def _set_thresholds(self, lengths: np.ndarray, weights: np.ndarray) -> None:
         """What share of an item must be found, and within how many n-grams of a document."""
@@ -155,32 +153,15 @@ class _Index:
         self._least = np.ceil(self._needed * self._num_ngrams - 1e-9).astype(np.int64)
         self._window = np.where(whole, lengths - self.config.ngram + 1, _WINDOW * lengths)
 
-    def _set_table(self, hashes: np.ndarray) -> None:
-        """The sorted hashes with the item of each, and the bits."""
-        owners = np.repeat(np.arange(len(self._num_ngrams), dtype=np.int32), self._num_ngrams)
-        order = np.argsort(hashes, kind="stable")
-        self._hashes, self._owners = hashes[order], owners[order]
-        num_bits = max(10, (max(1, len(hashes)) * _BITS_PER_NGRAM - 1).bit_length())
-        self._shift = np.uint64(64 - num_bits)
-        slots = hashes >> self._shift
-        self._bits = np.zeros(1 << (num_bits - 3), np.uint8)
-        np.bitwise_or.at(self._bits, slots >> _BYTE, np.left_shift(np.uint8(1), (slots & _BIT).astype(np.uint8)))
-
     def find(self, text: str) -> list[Hit]:
         """See `Contamination.find`."""
         found = letters(text)
         hashes = ngram_hashes(found.points, self.config.ngram)
-        slots = hashes >> self._shift
-        maybe = np.flatnonzero((self._bits[slots >> _BYTE] >> (slots & _BIT).astype(np.uint8)) & 1)
-        first = np.searchsorted(self._hashes, hashes[maybe], "left")
-        known = np.take(self._hashes, first, mode="clip") == hashes[maybe] if len(self._hashes) else first > 0
-        if not known.any():
+        known, first = self._table.known(hashes)
+        if not len(known):
             return []
-        maybe, first = maybe[known], first[known]
-        counts = np.searchsorted(self._hashes, hashes[maybe], "right") - first
-        places = np.repeat(maybe, counts)  # of n-grams in the document, once for each item that has them
-        within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
-        owners = self._owners[np.repeat(first, counts) + within]
+        which, owners = self._table.owners_of(first)
+        places = known[which]  # of n-grams in the document, once for each item that has them
         order = np.argsort(owners, kind="stable")  # by item, and by place within it
         items, starts, num_places = np.unique(owners[order], return_index=True, return_counts=True)
         hits = []
@@ -203,22 +184,20 @@ class _Batch:
     """The distinct n-grams of some items, those left out that are too short or were `seen` before.
 
     Attributes:
-        ids, lengths (letters), weights (Japanese characters, see `_weights`), num_ngrams: of each item that is left.
+        ids, lengths (letters), weights (Japanese characters: `letter_weights`), num_ngrams: of each item that is left.
         hashes: uint64, the items' n-grams one item after the other.
     """
 
     def __init__(self, items: Sequence[Item], n: int, min_letters: int, seen: set[bytes]) -> None:
         texts = [item.text for item in items]
-        joined = letters("\n".join(texts))
-        starts = np.cumsum([0] + [len(text) + 1 for text in texts])
-        bounds = np.searchsorted(joined.positions, starts)  # of each item's letters
-        weights = _weights(joined.points, bounds)
+        points, bounds = joined_letters(texts)
+        weights = letter_weights(points, bounds)
         self.num_skipped = 0
         kept: list[int] = []
         for number, (first, last) in enumerate(pairwise(bounds.tolist())):
             if weights[number] < max(n, min_letters):
                 self.num_skipped += 1
-            elif (key := joined.points[first:last].tobytes()) not in seen:
+            elif (key := points[first:last].tobytes()) not in seen:
                 seen.add(key)
                 kept.append(number)
         self.ids = [items[number].id for number in kept]
@@ -226,22 +205,10 @@ class _Batch:
         self.weights = weights[kept]
         rank = np.full(len(items), -1)
         rank[kept] = np.arange(len(kept))
-        owner = np.repeat(rank, np.diff(bounds))
-        hashes = ngram_hashes(joined.points, n)
-        inside = (owner[: len(hashes)] >= 0) & (owner[: len(hashes)] == owner[n - 1 :])  # in one item, and that is kept
-        hashes, owner = hashes[inside], owner[: len(hashes)][inside]
-        order = np.lexsort((hashes, owner))
-        hashes, owner = hashes[order], owner[order]
-        new = np.ones(len(hashes), dtype=bool)
-        new[1:] = (hashes[1:] != hashes[:-1]) | (owner[1:] != owner[:-1])
-        self.hashes = hashes[new]
-        self.num_ngrams = np.bincount(owner[new], minlength=len(kept))
-
-
-def _weights(points: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """int64 (items,): how many Japanese characters say as much: three letters or digits of ASCII count as one."""
-    num_ascii = np.concatenate([[0], np.cumsum(points < 0x80)])
-    return np.diff(bounds) - np.diff(num_ascii[bounds]) * 2 // 3
+        hashes, owners = ngrams(points, bounds, n)
+        stays = rank[owners] >= 0
+        self.hashes, owners = distinct_ngrams(hashes[stays], rank[owners[stays]])
+        self.num_ngrams = np.bincount(owners, minlength=len(kept))
 
 
 def _densest(places: np.ndarray, hashes: np.ndarray, window: int) -> tuple[int, int, int]:

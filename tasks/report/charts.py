@@ -35,6 +35,7 @@ WIDTH = 5.6  # inches; 72 units of the SVG each
 # Light colours as drawn, and the page's variable that takes their place.
 _INK, MUTED, _GRID = "#1d2329", "#5b6570", "#dde2e7"
 SERIES = ("#0b62c4", "#b8500a", "#2b7a4b", "#7a3fb0")
+MODEL_COLORS = {"base": MUTED, "initialized": SERIES[1], "trained": SERIES[0]}
 _VARIABLES = {
     _INK: "--ink",
     MUTED: "--muted",
@@ -203,9 +204,8 @@ def styled(own: Any) -> Iterator[None]:
 
 
 def _draw_intervals(axes: Axes, title: str, scores: Sequence[Row]) -> None:
-    colors = {"base": MUTED, "initialized": SERIES[1], "trained": SERIES[0]}
     for row, (model, value, low, high) in enumerate(scores):
-        color = colors.get(model, SERIES[3])
+        color = MODEL_COLORS.get(model, SERIES[3])
         if low is not None and high is not None:
             axes.plot([low, high], [row, row], color=color, linewidth=2.5, solid_capstyle="round")
         axes.plot([value], [row], color=color, marker="o", markersize=7)

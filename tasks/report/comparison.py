@@ -2,8 +2,9 @@
 
 In: the artifacts of every variant, the scores of its earlier checkpoints, and differences between variants paired on
 the same examples. Out: `comparison.html` (self-contained, like the report), `comparison.json` with every figure on
-it and `comparison.md` with the tables. Rows are the base model and each variant at each scored step, columns are
-measures and task categories; the best of a column is marked. The bytes are a function of the artifacts.
+it, `comparison.md` with the tables, and each table as `tables/<name>.csv`, `.json`, `.tex`. Rows are the base model and
+each variant at each scored step, columns are measures and task categories; the best of a column is marked. The bytes
+are a function of the artifacts.
 
     build_comparison("tokenizer-ablation", [VariantRun("16k", ...), VariantRun("32k", ...)], out="runs/sweeps/x")
 """
@@ -19,12 +20,15 @@ from markupsafe import Markup
 
 from storage.uri import join, write_bytes
 from tasks.report.artifacts import RunArtifacts
+from tasks.report.comparison_benchmarks import benchmark_curves, benchmark_tables, sweep_benchmarks
 from tasks.report.comparison_charts import measure_curve
 from tasks.report.comparison_markdown import markdown, setting
 from tasks.report.comparison_scores import category_columns, differences, main_columns, score_lines
+from tasks.report.comparison_tables import comparison_tables
 from tasks.report.comparison_variants import changed_fields, stage_matrix, totals, variant_facts
 from tasks.report.formats import language
 from tasks.report.page import render_page
+from tasks.report.tables import write_exports
 
 PAGE = "comparison.html"
 
@@ -56,7 +60,7 @@ class VariantRun:
 
 
 def build_comparison(name: str, variants: Sequence[VariantRun], *, out: str) -> dict[str, Any]:
-    """Write the three files below `out`.
+    """Write the files below `out`.
 
     Returns:
         Every figure of the page, as in comparison.json.
@@ -69,6 +73,7 @@ def build_comparison(name: str, variants: Sequence[VariantRun], *, out: str) -> 
     write_bytes(join(out, "comparison.md"), markdown(facts).encode())
     data = json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
     write_bytes(join(out, "comparison.json"), data.encode() + b"\n")
+    write_exports([*comparison_tables(facts), *benchmark_tables(facts["benchmarks"])], out)
     return facts
 
 
@@ -88,6 +93,7 @@ def gather(name: str, variants: Sequence[VariantRun]) -> dict[str, Any]:
         "categories": category_columns(lines),
         "lines": lines,
         "differences": differences(variants, lines),
+        "benchmarks": sweep_benchmarks(variants, made),
         "changed": changed_fields(variants),
         "stages": stages,
         "totals": totals(rows, stages),
@@ -96,7 +102,9 @@ def gather(name: str, variants: Sequence[VariantRun]) -> dict[str, Any]:
 
 def render(facts: Mapping[str, Any]) -> str:
     """The page of these figures."""
-    return render_page(PAGE, facts, {"setting": setting}, charts=[Markup(svg) for svg in curves(facts)])
+    charts = [*(Markup(svg) for svg in curves(facts)), *benchmark_curves(facts["benchmarks"])]
+    tables = benchmark_tables(facts["benchmarks"])
+    return render_page(PAGE, facts, {"setting": setting}, charts=charts, benchmark_tables=tables)
 
 
 def curves(facts: Mapping[str, Any]) -> list[str]:

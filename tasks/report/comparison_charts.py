@@ -8,6 +8,7 @@ In: plain numbers. Out: inline SVG for the comparison page, or a PNG on white fo
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,56 +17,68 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tasks.report.charts import MUTED, SERIES, WIDTH, inline_svg, styled
-from tasks.report.formats import language
-
-Points = Sequence[tuple[int, float]]
+from tasks.report.score_curves import Points, score_curves
 
 # A sweep may have more variants than a chart has colours that can be told apart: then dashes, then dots.
 _DASHES = ("-", "--", ":")
 _MARKERS = ("o", "s", "^")
-_METRICS = {"bits_per_byte": "bits per byte", "accuracy": "probe, right answers"}
+_PUBLISHED_MARKERS = ("D", "P", "v", "X")
+_MAX_COLUMNS = 3  # of panels
 
 
-def measure_curve(title: str, base: float | None, variants: Mapping[str, Points]) -> str:
+def measure_curve(
+    title: str, base: float | None, variants: Mapping[str, Points], published: Mapping[str, Points] | None = None
+) -> str:
     """One measure of every variant over tokens; the base model is a horizontal line.
 
     Args:
         title: measure with its unit.
         variants: name -> (tokens trained on, value), in order of tokens.
+        published: the same of models that others trained and measured; hollow and grey.
     """
     with styled({"svg.hashsalt": title}):
         figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
         axes = figure.subplots()
         draw_measure(axes, base, variants)
+        _draw_published(axes, published or {})
         axes.set_ylabel(title)
         axes.set_xlim(left=0)
         axes.set_xlabel("tokens trained on")
-        columns = 3 if len(variants) < 7 else 4
+        columns = 4 if len(variants) > 6 else 3
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, handlelength=2.4, columnspacing=1.2)
         return inline_svg(figure, f"{title}, over tokens trained on, of each variant")
 
 
-def draw_checkpoints(rows: Sequence[Mapping[str, Any]], num_steps: int) -> bytes:
-    """The scores of one run's checkpoints over its steps, as a PNG: a panel per language and measure.
+def draw_checkpoints(rows: Sequence[Mapping[str, Any]], last_tokens: int) -> bytes:
+    """The scores of one run's checkpoints over tokens, as a PNG: a panel per measure, averages first.
 
     Args:
-        rows: of `step`, `model`, `metric`, `language`, `value`; at least one.
-        num_steps: where the axis ends.
+        rows: of `tokens`, `model`, `metric`, `language`, `value`, and of benchmarks what `score_curves` reads.
+        last_tokens: where the axis ends.
     """
-    panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        panels.setdefault((row["metric"], row["language"]), []).append(row)
+    curves = score_curves(rows)
+    columns = min(_MAX_COLUMNS, math.ceil(len(curves) / 4)) or 1
+    lines = math.ceil(len(curves) / columns) or 1
     with styled({}):
-        figure = Figure(figsize=(8, 2.4 * len(panels)), dpi=90, layout="constrained", facecolor="white")
-        for axes, (metric, code) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
-            found = panels[metric, code]
-            base = next((row["value"] for row in found if row["model"] == "base"), None)
-            points = [(row["step"], row["value"]) for row in found if row["model"] != "base"]
-            draw_measure(axes, base, {"trained": points} if points else {})
-            axes.set_title(f"{language(code)}, {_METRICS[metric]}")
-            axes.set_xlim(0, num_steps * 1.02)
-        axes.set_xlabel("optimizer step")
-        figure.axes[0].legend(loc="best")
+        size = (8 if columns == 1 else 4.4 * columns, 2.4 * lines)
+        figure = Figure(figsize=size, dpi=90, layout="constrained", facecolor="white")
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axes, curve in zip(panels, curves, strict=False):
+            draw_measure(axes, curve.base, curve.lines)
+            _draw_published(axes, curve.published)
+            axes.set_title(curve.title)
+            axes.set_xlim(0, max(last_tokens, *(at for points in curve.lines.values() for at, _ in points)) * 1.02)
+        for axes in panels[len(curves) :]:
+            axes.set_axis_off()
+        for axes in panels[max(0, len(curves) - columns) : len(curves)]:
+            axes.set_xlabel("tokens trained on")
+        handles = {
+            label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        if len(curves) > 1:
+            figure.legend(handles.values(), handles, loc="outside upper left", ncols=4)
+        elif curves:
+            panels[0].legend(loc="best")
         png = io.BytesIO()
         figure.savefig(png, format="png", metadata={"Software": None})
     return png.getvalue()
@@ -88,6 +101,21 @@ def draw_measure(axes: Axes, base: float | None, lines: Mapping[str, Points]) ->
         )
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+
+
+def _draw_published(axes: Axes, published: Mapping[str, Points]) -> None:
+    for number, (name, points) in enumerate(published.items()):
+        axes.plot(
+            [at for at, _ in points],
+            [value for _, value in points],
+            linestyle="none",
+            marker=_PUBLISHED_MARKERS[number % len(_PUBLISHED_MARKERS)],
+            markersize=6,
+            markerfacecolor="none",
+            markeredgecolor=MUTED,
+            clip_on=False,
+            label=name,
+        )
 
 
 def short_count(value: float) -> str:

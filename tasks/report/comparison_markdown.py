@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.report import formats
+from tasks.report.tables import as_markdown, from_json
 
 
 def markdown(facts: Mapping[str, Any]) -> str:
@@ -25,6 +26,8 @@ def markdown(facts: Mapping[str, Any]) -> str:
         parts += ["", f"## Against {facts['first']}, paired on the same examples", ""]
         rows = [[*_name_and_tokens(line), *(_difference(line, c) for c in own)] for line in facts["differences"]]
         parts += _table(["variant", "tokens", *map(column_name, own)], rows)
+    for table in map(from_json, facts["benchmarks"]["tables"]):
+        parts += ["", f"## {table.title}", "", *as_markdown(table).splitlines()]
     names = [variant["name"] for variant in facts["variants"]]
     if facts["changed"]:
         parts += ["", "## What differs", ""]

@@ -1,4 +1,4 @@
-"""The scores of a sweep's variants as lines and columns: values, the best of each column, differences.
+"""A sweep's scores of held-out text and the probe as lines and columns: values, the best of a column, differences.
 
 In: `scores.jsonl` of every variant and checkpoint. Out: JSON-like facts. A line is a model (the base, a variant before
 training, a variant at a step), a column a measure over a language, a probe category, or the mean of its neighbours;
@@ -10,10 +10,11 @@ a column's key is `metric/language/category`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.report.artifacts import RunArtifacts
+from tasks.report.evaluation_files import measure_rows
 
 if TYPE_CHECKING:
     from tasks.report.comparison import VariantRun
@@ -91,7 +92,7 @@ def differences(variants: Sequence[VariantRun], lines: Sequence[Line]) -> list[L
         if not _is_trained(line) or line["variant"] == variants[0].name or first is None:
             continue
         scores = {}
-        for row in by_name[line["variant"]].differences.get(line["step"], ()):
+        for row in measure_rows(by_name[line["variant"]].differences.get(line["step"], ())):
             key = _key(row["metric"], row["language"], row["category"])
             score = line["scores"].get(key)
             if score is not None and key in first["scores"]:
@@ -106,10 +107,10 @@ def differences(variants: Sequence[VariantRun], lines: Sequence[Line]) -> list[L
     return [line for line in found if line["scores"]]
 
 
-def _line(variant: VariantRun, model: str, step: int, rows: Iterable[Mapping[str, Any]]) -> Line:
+def _line(variant: VariantRun, model: str, step: int, rows: Sequence[Mapping[str, Any]]) -> Line:
     scores = {
         _key(row["metric"], row["language"], row["category"]): {name: row.get(name) for name in _FIELDS}
-        for row in rows
+        for row in measure_rows(rows)
         if row["model"] == model and row["metric"] in MEASURES and row["value"] is not None
     }
     tokens = variant.tokens_after(step)

@@ -13,7 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 UNKNOWN = "–"
-_NAMES = {"byte_level_bpe": "byte-level BPE", "sentencepiece": "SentencePiece"}
+_NAMES = {
+    "byte_level_bpe": "byte-level BPE",
+    "sentencepiece": "SentencePiece",
+    "bleu": "BLEU",
+    "character_f1": "character F1",
+    "rouge_2": "ROUGE-2",
+}
 _LANGUAGES = {"ja": "Japanese", "en": "English", "zh": "Chinese", "ko": "Korean", "code": "Code"}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.report.formats import FILTERS
+from tasks.report.tables import interval, shown
 
 
 def render_page(
@@ -29,5 +30,5 @@ def render_page(
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters.update(FILTERS, **(filters or {}))
+    environment.filters.update(FILTERS, shown=shown, ends=interval, **(filters or {}))
     return environment.get_template(template).render(**facts, **more)

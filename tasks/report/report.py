@@ -31,7 +31,9 @@ from tasks.report import (
     vocabulary,
 )
 from tasks.report.artifacts import RunArtifacts
+from tasks.report.benchmarks import benchmark_charts, benchmark_facts, shown_tables
 from tasks.report.drawings import drawings
+from tasks.report.evaluation_files import EvaluationFiles
 from tasks.report.page import render_page
 
 PAGE = "report.html"
@@ -105,6 +107,7 @@ def gather(made: RunArtifacts, run: Mapping[str, Any], licences: Sequence[Mappin
         "checks": training.start_checks(made),
         "scores": scores.scores(made, run),
         "examples": examples.compared(made),
+        **_benchmarks(made),
         "stages": provenance.stages(made, run),
         "versions": provenance.versions(made),
         "machines": provenance.machines(made),
@@ -116,7 +119,18 @@ def gather(made: RunArtifacts, run: Mapping[str, Any], licences: Sequence[Mappin
 def render(facts: Mapping[str, Any]) -> str:
     """The page of these figures."""
     svgs = {name: [Markup(svg) for svg in drawn] for name, drawn in drawings(facts).items()}
-    return render_page(PAGE, facts, charts=svgs, sections=SECTIONS)
+    benchmarks = facts.get("benchmarks")
+    places = shown_tables(benchmarks)
+    drawn = benchmark_charts(places)
+    more = {"benchmarks": benchmarks, "places": places, "benchmark_charts": drawn}
+    return render_page(PAGE, {**facts, **more}, charts=svgs, sections=SECTIONS)
+
+
+def _benchmarks(made: RunArtifacts) -> dict[str, Any]:
+    """What the benchmarks say of the run's models, as `benchmarks`; nothing where none was asked."""
+    if not made.paths("evaluate", "benchmarks.json"):
+        return {}
+    return {"benchmarks": benchmark_facts(EvaluationFiles.read(made.uris["evaluate"]))}
 
 
 def _tiles(made: RunArtifacts) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The report's scores: every model beside the base, with intervals, and the lines of the summary.
+"""The report's scores of held-out text and the probe: every model beside the base, with intervals, and the summary.
 
 In: `scores.jsonl` of evaluate (one row per model, task, metric, language and category; differences are model minus
 base, paired on the same examples). Out: JSON-like facts: a line per measure, with a score per model.
@@ -14,6 +14,8 @@ from typing import Any
 
 from tasks.report import formats
 from tasks.report.artifacts import RunArtifacts
+from tasks.report.benchmark_tables import average_headlines
+from tasks.report.evaluation_files import measure_rows
 
 BASE, INITIALIZED, TRAINED = "base", "initialized", "trained"
 _METRICS = {
@@ -31,7 +33,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 def scores(made: RunArtifacts, run: Mapping[str, Any]) -> dict[str, Any]:
     """All scores: `measures` over whole languages, `categories` of the probe, `headline` in words."""
-    rows = made.json_lines("evaluate", "scores.jsonl")
+    written = made.json_lines("evaluate", "scores.jsonl")
+    rows = measure_rows(written)
     measures = _measures([row for row in rows if row.get("category") is None])
     section = run.get("evaluate")
     settings = section if isinstance(section, Mapping) else {}
@@ -43,7 +46,7 @@ def scores(made: RunArtifacts, run: Mapping[str, Any]) -> dict[str, Any]:
         "categories": categories,
         "category_models": [name for name in models if any(name in measure["scores"] for measure in categories)],
         "summary": [measure for measure in measures if measure["metric"] in _SUMMARY] or _unknown(),
-        "headline": [text for code in _LANGUAGES if (text := _headline(measures, code))],
+        "headline": [text for code in _LANGUAGES if (text := _headline(measures, code))] + average_headlines(written),
         "device": made.detail("evaluate", "device"),
         "counts": dict(made.counts("evaluate")),
         **{name: settings.get(name) for name in ("confidence", "resamples", "window", "stride", "dtype")},

@@ -15,6 +15,7 @@ from flows.selection import Selection
 from flows.status import run_status
 from storage.artifact import Manifest, seal
 from tasks.stage import STAGES, StagePlan
+from tests.tasks.evaluate import stand_ins
 
 
 @pytest.fixture
@@ -115,6 +116,72 @@ def test_without_expansion_the_tokenizer_does_not_wait_for_the_corpus(values: di
     assert set(plan.expand.inputs) == {"base tokenizer"}
     for change in ({"deduplicate": {"bands": 14}}, {"binarize": {"validation_ratio": 0.2}}):
         assert plan_of(values, {"expand.enabled": False} | change).initialize == plan.initialize
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The evaluate section of a run that asks two benchmarks, whose files are there."""
+    stand_ins.install(monkeypatch)
+    data, prompts = stand_ins.write_data(tmp_path / "data"), stand_ins.write_prompts(tmp_path / "prompts")
+    asked = {"tasks": ["bits_per_byte", "jcommonsenseqa", "niilc"], "profile": "both"}
+    return asked | {"data": str(data), "prompts": str(prompts)}
+
+
+def test_a_run_without_benchmarks_is_evaluated_as_before(values: dict[str, Any]) -> None:
+    plan = plan_of(values).evaluate
+    assert set(plan.inputs) == {"initialize", "binarize", "export"}
+    assert set(plan.libraries) == {"torch", "transformers"}
+    assert plan.literals["batch_size"] == 4
+    assert not {"limit", "forms", "data"} & set(plan.literals)
+
+
+def test_what_benchmarks_files_hold_is_an_input_and_where_they_lie_is_not(
+    values: dict[str, Any], benchmarks: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = plan_of(values, {"evaluate": benchmarks}).evaluate
+    assert {"benchmark jcommonsenseqa", "benchmark niilc", "deduplicate"} < set(plan.inputs)
+    assert plan.literals["forms"] == {
+        "jcommonsenseqa-strict": 1,
+        "jcommonsenseqa-swallow-2023": 1,
+        "niilc-strict": 3,
+        "niilc-swallow-2023": 3,
+    }
+    assert set(plan.libraries) == {"torch", "transformers", "tokenizers", "sentencepiece", "rapidfuzz"}
+    assert plan.recorded == {"batch_size": 4, "processes": 1}
+    moved_data = Path(benchmarks["data"]).rename(tmp_path / "moved")
+    for change in ({"data": str(moved_data)}, {"data": str(moved_data), "batch_size": 9, "processes": 3}):
+        assert plan_of(values, {"evaluate": benchmarks | change}).evaluate.fingerprint == plan.fingerprint
+    benchmarks = benchmarks | {"data": str(moved_data)}
+    for change in ({"limit": 3}, {"contamination": {"enabled": False}}, {"profile": "strict"}):
+        assert plan_of(values, {"evaluate": benchmarks | change}).evaluate.fingerprint != plan.fingerprint
+    for file in (moved_data / "niilc/items.jsonl", Path(benchmarks["prompts"]) / "niilc.json"):
+        before = plan_of(values, {"evaluate": benchmarks}).evaluate
+        file.write_text(file.read_text() + "\n")
+        after_it = plan_of(values, {"evaluate": benchmarks}).evaluate
+        differs = {name for name in before.inputs if before.inputs[name] != after_it.inputs[name]}
+        assert differs == {"benchmark niilc"}
+
+
+def test_the_corpus_is_searched_by_the_runs_own_evaluation_only(
+    values: dict[str, Any], benchmarks: dict[str, Any]
+) -> None:
+    at_step = plan_of(values, {"evaluate": benchmarks}, step=3).evaluate
+    assert "deduplicate" not in at_step.inputs
+    assert "benchmark niilc" in at_step.inputs
+    unsearched = benchmarks | {"contamination": {"enabled": False}}
+    assert "deduplicate" not in plan_of(values, {"evaluate": unsearched}).evaluate.inputs
+
+
+def test_benchmarks_whose_files_are_missing_are_named_with_all_other_problems(
+    values: dict[str, Any], benchmarks: dict[str, Any], tmp_path: Path
+) -> None:
+    for name in ("jcommonsenseqa", "niilc"):
+        (Path(benchmarks["data"]) / name / "items.jsonl").unlink()
+    with pytest.raises(ConfigError) as raised:
+        plan_of(values, {"evaluate": benchmarks, "expand.base": str(tmp_path / "nowhere.model")})
+    said = "\n".join(raised.value.problems)
+    for part in ("nowhere.model", "evaluate.tasks: jcommonsenseqa: no data", "evaluate.tasks: niilc: no data"):
+        assert part in said
 
 
 def test_an_input_that_changes_in_place_is_noticed_and_one_that_moves_is_not(

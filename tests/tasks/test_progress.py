@@ -68,6 +68,16 @@ def test_units_have_a_rate_where_nothing_else_is_counted(clock: Clock) -> None:
     assert describe(now, pace) == "10 of 100 tokens (30.0 a minute); base: probe; about 3 min left"
 
 
+def test_a_remark_does_not_disturb_the_pace(clock: Clock) -> None:
+    pace = Pace()
+    pace.hear(Progress("evaluate", 0, 100, "tokens"))
+    clock.now += 50
+    pace.hear(Progress("evaluate", 0, 0, "", "jsquad: 50 items in 12 s"))
+    clock.now += 10
+    pace.hear(Progress("evaluate", 30, 100, "tokens"))
+    assert pace.rate() == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(45, "45 s"), (89, "89 s"), (700, "12 min"), (12_000, "3 h 20 min"), (432_000, "5.0 days")]
 )

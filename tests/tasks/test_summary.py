@@ -105,3 +105,24 @@ def test_deduplicate_shows_levels_and_where_most_copies_are() -> None:
         PLAN, again
     )
     assert table_rows(again) == table_rows(record)[:6]
+
+
+def test_evaluate_shows_its_averages_in_words_and_its_benchmarks_as_a_table() -> None:
+    table = {
+        "base": {"ja_bits_per_byte": 1.7, "probe_ja_accuracy": 0.4, "jsquad-swallow-2023_character_f1": 0.7917},
+        "initialized": {"ja_bits_per_byte": 1.9},
+        "trained": {"ja_bits_per_byte": 1.4, "jsquad-swallow-2023_character_f1": None, "ja_average-strict": 0.394},
+    }
+    record = replace(RECORD, stage="evaluate", counts={"models": 3, "items_jsquad": 50}, details={"table": table})
+    text = markdown(replace(PLAN, stage="evaluate"), record)
+    assert "- in: 3 models, 50 items jsquad\n" in text
+    assert "- base: ja bits per byte 1.700, probe ja accuracy 0.400\n" in text, "single benchmarks are in the table"
+    assert "- trained: ja bits per byte 1.400, ja average-strict 0.394\n" in text
+    assert "| task | profile | metric | base | trained |\n| --- | --- | --- | ---: | ---: |\n" in text
+    assert "| jsquad | swallow-2023 | character f1 | 79.2 | – |\n" in text
+    assert text.endswith("| ja average | strict | mean | – | 39.4 |\n")
+
+
+def test_an_evaluation_without_benchmarks_has_no_table() -> None:
+    record = replace(RECORD, stage="evaluate", details={"table": {"base": {"ja_bits_per_byte": 1.7}}})
+    assert "|" not in markdown(replace(PLAN, stage="evaluate"), record)

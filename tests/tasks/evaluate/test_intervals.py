@@ -3,58 +3,83 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.evaluate.intervals import paired_difference, ratio_estimate, resample_weights
+from tasks.evaluate import intervals
+from tasks.evaluate.intervals import column_sums, resample_sums, resample_weights, with_interval
+from tasks.evaluate.metric import Floats
 
 
-def test_the_seed_decides_the_resamples() -> None:
-    first = resample_weights(12, 200, seed=7, name="bits_per_byte/ja/")
-    assert (first == resample_weights(12, 200, seed=7, name="bits_per_byte/ja/")).all()
-    assert (first != resample_weights(12, 200, seed=8, name="bits_per_byte/ja/")).any()
-    assert (first != resample_weights(12, 200, seed=7, name="bits_per_byte/en/")).any()
+def _weights(num_examples: int, resamples: int, *, seed: int, name: str = "x") -> Floats:
+    return np.concatenate(list(resample_weights(num_examples, resamples, seed=seed, name=name)))
+
+
+def _ratio(columns: Floats, resamples: int, seed: int) -> tuple[float, Floats]:
+    sums = resample_sums(columns, resamples, seed=seed, name="x")
+    return float(columns[:, 0].sum() / columns[:, 1].sum()), sums[:, 0] / sums[:, 1]
+
+
+def test_the_seed_and_the_name_decide_the_resamples() -> None:
+    first = _weights(12, 200, seed=7, name="bits_per_byte/ja/")
+    assert (first == _weights(12, 200, seed=7, name="bits_per_byte/ja/")).all()
+    assert (first != _weights(12, 200, seed=8, name="bits_per_byte/ja/")).any()
+    assert (first != _weights(12, 200, seed=7, name="bits_per_byte/en/")).any()
     assert (first.sum(axis=1) == 12).all()
 
 
+def test_chunks_change_neither_draws_nor_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = np.random.default_rng(0).normal(size=(30, 3))
+    whole = _weights(30, 101, seed=1), resample_sums(columns, 101, seed=1, name="x")
+    monkeypatch.setattr(intervals, "_CHUNK", 7 * 30)
+    assert [len(chunk) for chunk in resample_weights(30, 101, seed=1, name="x")] == [7] * 14 + [3]
+    assert (_weights(30, 101, seed=1) == whole[0]).all()
+    assert resample_sums(columns, 101, seed=1, name="x") == pytest.approx(whole[1], rel=1e-12)
+
+
+def test_a_column_is_summed_as_if_it_stood_alone() -> None:
+    """Another model, or another metric, beside it must not move a score's last digit."""
+    columns = np.random.default_rng(0).normal(size=(257, 5))
+    together = resample_sums(columns, 100, seed=1, name="x")
+    for at in range(5):
+        alone = resample_sums(columns[:, [at]], 100, seed=1, name="x")
+        assert (together[:, at] == alone[:, 0]).all()
+        assert column_sums(columns)[at] == columns[:, at].copy().sum()
+
+
 def test_a_ratio_weighs_examples_by_their_denominator() -> None:
-    weights = resample_weights(2, 500, seed=1, name="x")
-    estimate = ratio_estimate(np.array([10.0, 300.0]), np.array([10.0, 100.0]), weights, confidence=0.95)
+    value, resampled = _ratio(np.array([[10.0, 10.0], [300.0, 100.0]]), 500, seed=1)
+    estimate = with_interval(value, resampled, 2, confidence=0.95)
     assert estimate.value == pytest.approx(310 / 110)  # the mean of the two ratios would be 2
     assert (estimate.low, estimate.high) == (pytest.approx(1.0), pytest.approx(3.0))
 
 
 def test_the_interval_of_a_share_is_the_textbook_one() -> None:
     correct = np.array([1.0] * 60 + [0.0] * 140)
-    weights = resample_weights(200, 4000, seed=3, name="x")
-    estimate = ratio_estimate(correct, np.ones(200), weights, confidence=0.95)
+    value, resampled = _ratio(np.stack([correct, np.ones(200)], axis=1), 4000, seed=3)
+    estimate = with_interval(value, resampled, 200, confidence=0.95)
     half_width = 1.96 * np.sqrt(0.3 * 0.7 / 200)
     assert estimate.low == pytest.approx(0.3 - half_width, abs=0.01)
     assert estimate.high == pytest.approx(0.3 + half_width, abs=0.01)
 
 
-def test_pairing_takes_out_how_hard_the_examples_are() -> None:
-    generator = np.random.default_rng(0)
-    num_bytes = np.full(50, 1000.0)
-    base = generator.uniform(500, 2500, 50)  # documents differ by far more than the models do
-    ours = base - 40 + generator.normal(0, 10, 50)
-    weights = resample_weights(50, 2000, seed=5, name="x")
-    difference = paired_difference((ours, num_bytes), (base, num_bytes), weights, confidence=0.95)
-    assert difference.value == pytest.approx(-0.04, abs=0.01)
-    assert difference.low is not None
-    assert difference.high is not None
-    assert difference.high < 0
-    alone = ratio_estimate(ours, num_bytes, weights, confidence=0.95)
-    assert alone.low is not None
-    assert alone.high is not None
-    assert difference.high - difference.low < 0.05 * (alone.high - alone.low)
+def test_ninety_five_in_a_hundred_intervals_hold_the_truth() -> None:
+    """400 samples of 120 answers, 30 % of them right in truth: the size of JEMHopQA."""
+    correct = (np.random.default_rng(20).random((120, 400)) < 0.3).astype(float)
+    resampled = resample_sums(correct, 1000, seed=1, name="x") / 120
+    held = 0
+    for seen, drawn in zip(correct.T, resampled.T, strict=True):
+        estimate = with_interval(float(seen.mean()), drawn, 120, confidence=0.95)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        held += estimate.low <= 0.3 <= estimate.high
+    assert 0.92 <= held / 400 <= 0.97
 
 
-def test_a_model_differs_from_itself_by_exactly_nothing() -> None:
-    columns = (np.array([3.0, 5.0, 2.0]), np.array([1.0, 2.0, 4.0]))
-    weights = resample_weights(3, 300, seed=2, name="x")
-    same = paired_difference(columns, columns, weights, confidence=0.9)
-    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+def test_resamples_that_say_nothing_are_left_out() -> None:
+    resampled = np.array([np.nan, 0.2, 0.4, np.nan, 0.6])
+    estimate = with_interval(0.4, resampled, 5, confidence=0.9)
+    assert (estimate.low, estimate.high) == (pytest.approx(0.22), pytest.approx(0.58))
+    assert with_interval(np.nan, np.full(3, np.nan), 5, confidence=0.9).low is None
 
 
 def test_one_example_has_no_interval() -> None:
-    weights = resample_weights(1, 100, seed=1, name="x")
-    estimate = ratio_estimate(np.array([3.0]), np.array([2.0]), weights, confidence=0.95)
+    estimate = with_interval(*_ratio(np.array([[3.0, 2.0]]), 100, seed=1), 1, confidence=0.95)
     assert (estimate.value, estimate.low, estimate.high) == (1.5, None, None)

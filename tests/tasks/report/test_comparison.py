@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tasks.report.artifacts import RunArtifacts
 from tasks.report.comparison import VariantRun, build_comparison, gather
 from tasks.report.comparison_charts import draw_checkpoints, short_count
 from tasks.report.comparison_markdown import setting
+from tests.tasks.report.made_up_benchmarks import score_rows
 from tests.tasks.report.made_up_run import RUN, STAGES, make_run, seal_stage, write_rows
 from tests.tasks.report.test_report import Page
 
@@ -149,6 +151,10 @@ def test_the_page_shows_all_of_it_and_loads_nothing(variants: list[VariantRun], 
     assert "script" not in page.tags
     assert all(reference.startswith(("#", "../../report/")) for reference in page.references)
     assert page.html.count("<svg") == 4
+    exported = (tmp_path / "out" / "tables" / "variants.csv").read_text().splitlines()
+    assert exported[0].startswith("variant,tokens,bits_per_byte_ja,bits_per_byte_ja_low,bits_per_byte_ja_high")
+    assert exported[2].startswith('"large, step 60",491520,1.6,1.5')
+    assert r"\textbf{1.400}" in (tmp_path / "out" / "tables" / "variants.tex").read_text()
 
 
 def test_the_tables_as_markdown(variants: list[VariantRun], tmp_path: Path) -> None:
@@ -166,6 +172,38 @@ def test_the_same_artifacts_give_the_same_bytes(variants: list[VariantRun], tmp_
         build_comparison("x", variants, out=str(tmp_path / name))
     for file in ("comparison.html", "comparison.json", "comparison.md"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def seal_benchmarks(root: Path, shift: float, models: tuple[str, ...] = ("base", "trained")) -> str:
+    rows = [row for row in score_rows(("base", "trained"), ("strict",), ("jsquad", "jnli", "gsm8k"), shift)
+            if row["model"] in models]  # fmt: skip
+    return seal_stage(root, "evaluate", Outcome(files=[write_rows(root, "evaluate", "scores.jsonl", rows)]))
+
+
+def test_benchmarks_of_a_sweep_side_by_side(variants: list[VariantRun], tmp_path: Path) -> None:
+    """The base once, each variant at each step, differences with what survives Holm, curves; all of it exported."""
+    for variant, shift in zip(variants[:2], (0.0, -0.05), strict=True):
+        seal_benchmarks(tmp_path / variant.name, shift)
+        seal_benchmarks(Path(variant.checkpoints[60]).parents[1], shift - 0.02, models=("trained",))
+    difference = {"task": "jsquad", "profile": "strict", "label": "JSQuAD", "kind": "RC", "metric": "character_f1",
+                  "unit": "share", "language": "ja", "category": None, "headline": True, "lower_is_better": False,
+                  "value": 0.8073,
+        "difference": -0.05, "difference_low": -0.07, "difference_high": -0.03, "p_holm": 0.01}  # fmt: skip
+    variants[1] = replace(variants[1], differences={120: [difference]})
+    out = tmp_path / "out"
+    build_comparison("x", variants, out=str(out))
+    table = json.loads((out / "tables" / "scores-strict-ja.json").read_text())
+    assert [row["model"] for row in table["rows"]] == ["base", "large, step 60", "large", "none, step 60", "none"]
+    assert [row["jsquad"]["value"] for row in table["rows"]] == [0.7917, 0.8373, 0.8573, 0.7873, 0.8073]
+    assert "jnli" not in table["rows"][0], "does not count: in a table of its own"
+    (against,) = json.loads((out / "tables" / "differences-strict-ja.json").read_text())["rows"]
+    assert (against["model"], against["jsquad"]["mark"], against["jsquad"]["verdict"]) == ("none", "*", "worse")
+    page = Page((out / "comparison.html").read_text())
+    assert "Japanese against large, profile strict" in page.text
+    assert "Japanese average" in page.html
+    assert "| large | **85.7** | **85.7** |" in (out / "comparison.md").read_text()
+    exported = {path.stem for path in (out / "tables").glob("*.tex")}
+    assert {"cost", "averages", "further-strict-ja"} <= exported
 
 
 def test_before_anything_is_scored_there_is_a_page_too(tmp_path: Path) -> None:
@@ -204,10 +242,10 @@ def test_many_variants_are_told_apart(tmp_path: Path) -> None:
 
 def test_the_picture_of_the_checkpoints_is_a_png_with_or_without_a_base() -> None:
     rows = [
-        {"step": step, "model": "trained", "metric": "bits_per_byte", "language": "ja", "value": 2.0 - step / 10}
-        for step in (2, 4)
+        {"tokens": tokens, "model": "trained", "metric": "bits_per_byte", "language": "ja", "value": 2.0 - tokens / 10}
+        for tokens in (2, 4)
     ]
-    base = {"step": 0, "model": "base", "metric": "bits_per_byte", "language": "ja", "value": 2.5}
-    pictures = [draw_checkpoints(found, num_steps=6) for found in (rows, [base, *rows])]
+    base = {"tokens": 0, "model": "base", "metric": "bits_per_byte", "language": "ja", "value": 2.5}
+    pictures = [draw_checkpoints(found, last_tokens=6) for found in (rows, [base, *rows])]
     assert all(picture.startswith(b"\x89PNG") for picture in pictures)
     assert pictures[0] != pictures[1]

@@ -12,10 +12,21 @@ import pytest
 import yaml
 
 from flows.plan import ALGORITHMS
-from storage.artifact import Outcome, content_digest
+from storage.artifact import Outcome, content_digest, file_entries
 from storage.uri import read_bytes
 from tasks.report.report import SECTIONS, build_report
-from tests.tasks.report.made_up_run import CHARSETS, CURATE, LICENCES, RUN, STAGES, make_run, seal_stage, write_rows
+from tests.tasks.report.made_up_benchmarks import write_evaluation
+from tests.tasks.report.made_up_run import (
+    CHARSETS,
+    CURATE,
+    LICENCES,
+    RUN,
+    STAGES,
+    make_run,
+    seal_stage,
+    uri_of,
+    write_rows,
+)
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -166,6 +177,29 @@ def test_text_out_of_data_is_escaped(tmp_path: Path) -> None:
     assert "script" not in page.tags
     for text in ("a & b <i>", "</pre><script>", "<b>bold</b>", "<script>alert(1)</script>"):
         assert text in page.text
+
+
+def test_benchmarks_stand_beside_held_out_text_and_probe(tmp_path: Path) -> None:
+    """Averages in the summary, the authors' tables and examples in the scores; all of it in report.json."""
+    artifacts = {"evaluate": uri_of(tmp_path, "evaluate")}
+    write_evaluation(Path(artifacts["evaluate"]), profiles=("strict",))
+    own = {"model": "base", "task": "bits_per_byte", "metric": "bits_per_byte", "unit": "bits/byte", "language": "ja"}
+    own |= {"category": None, "n": 9, "value": 1.7, "ci_low": 1.6, "ci_high": 1.8, "kind": "bits", "subset": "all"}
+    scores = Path(artifacts["evaluate"]) / "scores.jsonl"
+    scores.write_text(scores.read_text() + json.dumps(own) + "\n")
+    paths = sorted(str(path.relative_to(scores.parent)) for path in scores.parent.rglob("*.json*"))
+    seal_stage(tmp_path, "evaluate", Outcome(files=file_entries(artifacts["evaluate"], paths)))
+    page, facts, outcome = build(artifacts, tmp_path / "out")
+    for text in ("Japanese average (strict): 32.0 → 39.4 %", "Japanese, profile strict", "48.1", "札幌市", "1.700"):
+        assert text in page.text, text
+    assert [measure["metric"] for measure in facts["scores"]["measures"]] == ["bits_per_byte"], (
+        "no benchmark among them"
+    )
+    assert facts["scores"]["models"] == ["base", "initialized", "trained"]
+    assert len(page.ids) == len(set(page.ids))
+    assert not page.tags & {"script", "link", "img"}
+    assert {table["name"] for table in facts["benchmarks"]["tables"]} >= {"averages", "scores-strict-ja", "tasks"}
+    assert outcome.details["summary"][-1].startswith("English average (strict): 37.5 → 30.5")
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,0 +1,131 @@
+"""HellaSwag: which of four endings follows a description of an everyday scene (Zellers et al., 2019).
+
+In: the original JSON lines (`ctx_a`, `ctx_b`, `activity_label`, `endings`, `label`), or rows that hold the text as the
+harness prepares it (`query`, `choices`, `gold`). The harness joins label and contexts, begins the second context with a
+capital, makes `[title]` a full stop and leaves out what else stands in brackets (artifacts of WikiHow).
+
+    items = BENCHMARK.read(Files(items=("hellaswag/validation.jsonl",)))
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement
+from tasks.evaluate.requests import LogLikelihood, Request, Result
+from tasks.evaluate.suite.choices import ACCURACY, ACCURACY_PER_BYTE, judge_choices
+from tasks.evaluate.suite.harness_shots import (
+    COMMON_QUIRKS,
+    DRAWN,
+    NOT_THE_TRAINING_SPLIT,
+    from_training,
+    harness_context,
+    training_or_evaluated,
+)
+from tasks.evaluate.suite.reading import NoItemError, Place, read_items, records, text, texts, whole_number
+from tasks.evaluate.suite.strict_form import NUM_SHOTS, Asked, strict_context, strict_file, strict_shots
+
+if TYPE_CHECKING:
+    from tokenizer.encoder import Encoder
+
+NUM_CHOICES = 4
+WHERE = (
+    "HellaSwag is published under the MIT licence by its authors in github.com/rowanz/hellaswag "
+    "(data/hellaswag_val.jsonl: save it as hellaswag/validation.jsonl; data/hellaswag_train.jsonl, for the shots of "
+    "swallow-2023: hellaswag/train.jsonl), and on the Hugging Face hub as hf:Rowan/hellaswag@validation"
+)
+_BRACKETS = re.compile(r"\[.*?\]")
+
+
+def read(files: Files) -> Items:
+    """The items of the files."""
+    return read_items(files.items, WHERE, records, _item)
+
+
+def _item(place: Place, row: Mapping[str, Any]) -> Item:
+    if "ctx_a" in row:
+        second = row.get("ctx_b") or ""
+        scene = f"{text(row, 'activity_label')}: {text(row, 'ctx_a')} {second.capitalize()}"
+        query, field, gold = _prepared(scene), "endings", "label"
+        choices = [_prepared(ending) for ending in texts(row, field, at_least=NUM_CHOICES)]
+    else:
+        query, gold = text(row, "query"), "gold"
+        choices = texts(row, "choices", at_least=NUM_CHOICES)
+    if not all(choices):
+        raise NoItemError(f"expected {NUM_CHOICES} endings with text in them, got an empty one")
+    right = whole_number(row, gold, below=len(choices))
+    own = row.get("ind")
+    identity = place.id if own is None else str(own)
+    return Item(identity, {"query": query, "choices": choices}, right, f"{query} {choices[right]}")
+
+
+def _prepared(raw: str) -> str:
+    """As the harness prepares a text."""
+    return _BRACKETS.sub("", raw.strip().replace(" [title]", ". ")).replace("  ", " ")
+
+
+def _continuations(choices: Sequence[str]) -> list[str]:
+    return [f" {choice}" for choice in choices]
+
+
+def _ask_swallow(item: Item, shots: Sequence[Item]) -> tuple[Request, ...]:
+    examples = [shot.parts["query"] + _continuations(shot.parts["choices"])[shot.gold] for shot in shots]
+    context = harness_context(examples, after=item.parts["query"])
+    return tuple(LogLikelihood(context, choice) for choice in _continuations(item.parts["choices"]))
+
+
+def _ask_strict(item: Item, shots: Sequence[Mapping[str, Any]]) -> tuple[Request, ...]:
+    context = strict_context(
+        "hellaswag", [f"{shot['query']} {shot['answer']}" for shot in shots], Asked(after=item.parts["query"])
+    )
+    return tuple(LogLikelihood(context, choice) for choice in _continuations(item.parts["choices"]))
+
+
+def _judge(item: Item, results: Sequence[Result], encoder: Encoder) -> Judgement:
+    return judge_choices(item, results, _continuations(item.parts["choices"]))
+
+
+BENCHMARK = Benchmark(
+    name="hellaswag",
+    label="HellaSwag",
+    language="en",
+    category="MC",
+    default_items=(("hellaswag/validation.jsonl",), ("hellaswag/hellaswag_val.jsonl",)),
+    default_shots=("hellaswag/train.jsonl", "hellaswag/hellaswag_train.jsonl"),
+    where=WHERE,
+    read=read,
+    forms={
+        "strict": Form(
+            version=1,
+            num_shots=NUM_SHOTS,
+            shots=partial(strict_shots, "hellaswag"),
+            shots_from=partial(strict_file, "hellaswag"),
+            ask=_ask_strict,
+            judge=_judge,
+            metrics=(ACCURACY, ACCURACY_PER_BYTE),
+        ),
+        "swallow-2023": Form(
+            version=1,
+            num_shots=8,
+            shots=from_training(read, 8),
+            shots_from=training_or_evaluated,
+            ask=_ask_swallow,
+            judge=_judge,
+            metrics=(ACCURACY,),
+            quirks=(
+                "An ending is scored by the sum of its log-likelihoods, so short endings have an advantage (`acc`, not "
+                "`acc_norm`).",
+                DRAWN,
+                NOT_THE_TRAINING_SPLIT,
+                *COMMON_QUIRKS,
+            ),
+        ),
+    },
+    notes=(
+        "Files with `query`, `choices` and `gold` are taken as they are; the published one in that form "
+        "(klosax/hellaswag_text_data) begins the second context in lower case, where the harness writes a capital.",
+    ),
+)
