@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifact import canonical_json, input_digests
-from storage.uri import exists, expand_glob, is_local, join, local_path
+from storage.uri import expand_glob, is_local, local_path
 from tasks.curate.config import CurateConfig
-from tasks.evaluate.config import EvaluateConfig
 
 
 def warcs_digest(curate: CurateConfig) -> str:
@@ -40,26 +39,6 @@ def files_digest(uris: Sequence[str]) -> str:
     return digest_of(
         [(uri.rsplit("/", 1)[-1], digest) for uri, digest in zip(found, input_digests(found), strict=True)]
     )
-
-
-def benchmark_digest(name: str, config: EvaluateConfig) -> str:
-    """Digest of what the files of a benchmark hold that an evaluation reads (items, shots, prompts) and of their names.
-
-    Raises:
-        ValueError: they are not there, or cannot be read.
-    """
-    from tasks.evaluate.suite import load_benchmark  # what these import is for runs, not for `--help`
-    from tasks.evaluate.suite.llm_jp import PREAMBLE
-    from tasks.evaluate.suite.reading import HUB, records
-    from tasks.evaluate.suite_plan import files_of
-
-    files = files_of(load_benchmark(name), config)
-    uris = [*files.items, *([files.shots] if files.shots else [])]
-    if "swallow-2023" in config.profiles and files.prompts and exists(join(files.prompts, f"{name}.json")):
-        uris += [uri for file in (f"{name}.json", PREAMBLE) if exists(uri := join(files.prompts, file))]
-    hub = [digest_of([row for _, row in records(uri, [])]) for uri in uris if uri.startswith(HUB)]
-    digest = files_digest([uri for uri in uris if not uri.startswith(HUB)])
-    return digest_of([digest, *hub]) if hub else digest
 
 
 def file_digest(uri: str) -> str:

@@ -11,7 +11,6 @@ stopped; other settings want another folder.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,9 +22,10 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from flows.benchmarks import benchmark_digest, benchmark_libraries, form_versions
 from flows.config import ConfigError
-from flows.digests import benchmark_digest, folder_digest
-from flows.plan import ALGORITHMS, benchmark_libraries
+from flows.digests import folder_digest
+from flows.plan import ALGORITHMS
 from flows.status import changed
 from storage.artifact import library_versions
 from storage.lease import LeaseHeldError, hold
@@ -34,7 +34,7 @@ from storage.uri import join, write_bytes
 from tasks.evaluate.benchmark import MissingDataError
 from tasks.evaluate.benchmark_scoring import journal_folder
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.parallel import num_cores
+from tasks.evaluate.parallel import fitting_processes
 from tasks.evaluate.suite import MODULES, load_benchmark
 from tasks.evaluate.suite_plan import files_of
 from tasks.progress import narrating, report_progress
@@ -43,8 +43,6 @@ from tasks.stage import StageError
 BASE = "base"
 SEED = 1234  # of the bootstrap
 SETTINGS = "settings.json"
-MAX_PROCESSES = 8  # on a CPU: each takes seconds to start
-PROCESS_BYTES = 1_500_000_000  # libraries, activations, keys and values
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def model_evaluation(
     named = model_names([folder for folder in folders if base is None or folder.resolve() != base.resolve()])
     if base is not None:
         named = {BASE: base} | named
-    settings["processes"] = settings.get("processes") or _num_processes(every, settings.get("backend"))
+    settings["processes"] = settings.get("processes") or fitting_processes(every, settings.get("backend"))
     try:
         # Which files there are is looked up with the settings; so these come first, with tasks that need none.
         config = EvaluateConfig(**settings, tasks=list(tasks) or ["hibari_probe"], skip_benchmarks=[], skip_probe=[])
@@ -153,22 +151,21 @@ def settings_of(asked: ModelEvaluation) -> dict[str, Any]:
     config = asked.config
     problems: list[str] = []
     benchmarks: dict[str, str] = {}
-    forms: dict[str, int] = {}
     for name in config.benchmarks:
-        benchmark = load_benchmark(name)
-        forms |= {f"{name}-{profile}": benchmark.forms[profile].version for profile in config.profiles}
         try:
             benchmarks[name] = benchmark_digest(name, config)[:12]
         except (OSError, ValueError) as error:
             problems.append(f"{name}: {error}")
     if problems:
         raise ValueError("\n".join(problems))
+    version, libraries = ALGORITHMS["evaluate"]
     return {
+        "algorithm": version,
         "models": {name: folder_digest(str(folder))[:12] for name, folder in asked.folders.items()},
         "settings": config.literals | {"seed": SEED},
-        "forms": forms,
+        "forms": form_versions(config),
         "benchmarks": benchmarks,
-        "libraries": library_versions((*ALGORITHMS["evaluate"][1], *benchmark_libraries(config))),
+        "libraries": library_versions((*libraries, *benchmark_libraries(config))),
     }
 
 
@@ -259,25 +256,6 @@ def _cell(row: Mapping[str, Any]) -> str:
         return "-"
     interval = "" if row["ci_low"] is None else f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
     return f"{row['value']:.3f}{interval}"
-
-
-def _num_processes(folders: Sequence[Path], backend: str | None) -> int:
-    """One per GPU; else one per core, up to `MAX_PROCESSES`, as long as the largest model fits into half the memory.
-
-    Processes of one thread each do not wait for one another: on two busy cores SmolLM2-135M answered 32 questions in
-    12 s with two processes, in 79 s with two threads.
-    """
-    if backend == "vllm":
-        return 1
-    if Path("/dev/nvidiactl").exists():
-        import torch  # seconds
-
-        if torch.cuda.is_available():
-            return torch.cuda.device_count()
-    weights = max(sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    fitting = memory // 2 // (2 * weights + PROCESS_BYTES)  # bf16 files become float32
-    return max(1, min(num_cores(), MAX_PROCESSES, fitting))
 
 
 def _report(done: int, total: int, note: str) -> None:

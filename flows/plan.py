@@ -16,9 +16,9 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError
 from typing import Any
 
+from flows.benchmarks import benchmark_digest, benchmark_libraries, form_versions
 from flows.config import ConfigError, RunConfig
 from flows.digests import (
-    benchmark_digest,
     digest_of,
     file_digest,
     files_digest,
@@ -53,15 +53,6 @@ ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "export": ("1", ("torch", "safetensors")),
     "evaluate": ("2", ("torch", "transformers")),
     "report": ("6", ("matplotlib", "jinja2", "sentencepiece", "tokenizers")),
-}
-# What benchmarks compute with besides: tokenizers, and by category and profile what their metrics need.
-BENCHMARK_LIBRARIES = ("sentencepiece", "tokenizers")
-JUDGING_LIBRARIES: dict[tuple[str, str], tuple[str, ...]] = {
-    ("QA", "swallow-2023"): ("rapidfuzz",),
-    ("RC", "swallow-2023"): ("rapidfuzz",),
-    ("MT", "swallow-2023"): ("sacrebleu", "nagisa"),
-    ("MT", "strict"): ("sacrebleu", "mecab-python3", "ipadic"),
-    ("SUM", "strict"): ("emoji", "fugashi", "neologdn", "unidic-lite"),
 }
 # Settings that decide when a stage gives up, or how its work is laid out, not what it computes.
 CURATE_LIMITS = {"max_page_seconds", "max_page_memory_mib", "max_bad_record_ratio"}
@@ -363,40 +354,24 @@ def _plan_scores(planner: _Planner, run: RunConfig) -> None:
         evaluated |= {"models": ["trained"]}  # the base and the initialised model are scored once, by the run itself
         recorded = {"checkpoint": checkpoint_uri(checkpoint_folder(planner.stages["train"]), step)}
     planner.add("export", exported, planner.made("initialize", "train"), recorded)
-    benchmarks, inputs, libraries = _benchmarks(planner, run.evaluate)
-    inputs |= planner.made("initialize", "binarize", "export")
-    if benchmarks and run.evaluate.contamination.enabled and step is None:  # of a checkpoint the items are the same
-        inputs |= planner.made("deduplicate")
-    laid_out = {"batch_size": run.evaluate.batch_size, "processes": run.evaluate.processes} if benchmarks else {}
-    planner.add("evaluate", evaluated | benchmarks, inputs, laid_out, libraries)
+    inputs = planner.made("initialize", "binarize", "export") | _benchmark_inputs(planner, run.evaluate)
+    laid_out = {}
+    if run.evaluate.benchmarks:
+        evaluated |= {"forms": form_versions(run.evaluate)}
+        laid_out = {"batch_size": run.evaluate.batch_size, "processes": run.evaluate.processes}
+        if run.evaluate.contamination.enabled and step is None:  # a checkpoint is asked the same items
+            inputs |= planner.made("deduplicate")
+    planner.add("evaluate", evaluated, inputs, laid_out, benchmark_libraries(run.evaluate))
     page = {"run": run.label, "licences": licences(run.model_dump(mode="json"))}
     planner.add("report", page, planner.made(*STAGES[:-1]))
 
 
-def _benchmarks(planner: _Planner, config: EvaluateConfig) -> tuple[dict[str, Any], dict[str, str], tuple[str, ...]]:
-    """What benchmarks add to the evaluation's literals, inputs and libraries; nothing where none is asked."""
-    if not config.benchmarks:
-        return {}, {}, ()
-    from tasks.evaluate.suite import load_benchmark  # what it imports is for runs, not for `--help`
-
-    forms: dict[str, int] = {}
-    inputs: dict[str, str] = {}
-    for name in config.benchmarks:
-        forms |= {f"{name}-{profile}": load_benchmark(name).forms[profile].version for profile in config.profiles}
-        digest = partial(benchmark_digest, name, config)
-        inputs[f"benchmark {name}"] = planner.external(f"evaluate.tasks: {name}", digest)
-    return {"forms": forms}, inputs, benchmark_libraries(config)
-
-
-def benchmark_libraries(config: EvaluateConfig) -> tuple[str, ...]:
-    """The libraries that decide what the benchmarks of a config score, beside those of every evaluation."""
-    from tasks.evaluate.suite import load_benchmark
-
-    libraries = set(BENCHMARK_LIBRARIES)
-    for name in config.benchmarks:
-        category = load_benchmark(name).category
-        libraries.update(*(JUDGING_LIBRARIES.get((category, profile), ()) for profile in config.profiles))
-    return tuple(sorted(libraries))
+def _benchmark_inputs(planner: _Planner, config: EvaluateConfig) -> dict[str, str]:
+    """What the files hold that benchmarks are read from."""
+    return {
+        f"benchmark {name}": planner.external(f"evaluate.tasks: {name}", partial(benchmark_digest, name, config))
+        for name in config.benchmarks
+    }
 
 
 def plan_at_step(run: RunConfig, plan: Plan, step: int) -> Plan:

@@ -3,10 +3,10 @@
     python lm_eval_run.py ASKED.json FOUND.json
 
 ASKED.json: `model` (a Hugging Face folder), `batch_size`, `threads`, `runner` (`hf` for lm-eval's own model, `hibari`
-for ours behind `HibariLM`), and `runs`, each with `task` (as lm-eval takes it) and `shots`. FOUND.json gets a list: for
-each run `samples` (requests, responses and metrics of each document), `started_s` and `answered_s` (wall seconds from
-the start of the process to its first and behind its last request), `started_cpu_s` (processor seconds before the first)
-and `cpu_s` (from there on).
+for ours behind `HibariLM`), `softmax_dtype` (of `hf`; null: float32), and `runs`, each with `task` (as lm-eval
+takes it) and `shots`. FOUND.json gets a list: for each run `samples` (requests, responses and metrics of each
+document), `started_s` and `answered_s` (wall seconds from the start of the process to its first and behind its last
+request), `started_cpu_s` (processor seconds before the first) and `cpu_s` (from there on).
 """
 
 from __future__ import annotations
@@ -58,7 +58,13 @@ def load(asked: dict[str, Any]) -> Any:
         return HibariLM.load(asked["model"], batch_size=asked["batch_size"])
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=asked["model"], device="cpu", dtype="float32", batch_size=asked["batch_size"])
+    return HFLM(
+        pretrained=asked["model"],
+        device="cpu",
+        dtype="float32",
+        softmax_dtype=asked["softmax_dtype"],
+        batch_size=asked["batch_size"],
+    )
 
 
 def timed(lm: Any, times: dict[str, float]) -> Any:

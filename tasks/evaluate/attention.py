@@ -196,6 +196,7 @@ class Pass:
                 own_value = values[:, :, : before + sequence.length]
             out[:, :, begin:end] = _attend(query[:, :, begin:end], own_key, own_value, mask, scaling)
             begin = end
+        out[:, :, begin:] = 0  # ids that are there for nothing
         return out
 
 

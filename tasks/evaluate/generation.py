@@ -161,6 +161,7 @@ class Generator:
                 [before + length for length in lengths],
                 step,
                 range(len(active)),
+                least=1,
             )
             tokens = self._choose(active, logits)
 

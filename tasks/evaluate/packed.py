@@ -22,6 +22,8 @@ from tasks.evaluate.plain_llama import PlainLlama
 _ATTENTIONS = {"full_attention", "sliding_attention"}  # the latter within its window: LanguageModel.max_length
 # Ids of a pass: with more, SmolLM2-135M is no faster on a CPU; a GPU's cores want more at once.
 _PASS_IDS = {"cpu": 1_024, "cuda": 16_384}
+# With fewer rows a matrix product takes another way and gives other last bits (MKL: below 4 on one core, 12 on two).
+MIN_ROWS = 16
 _CPU_CACHE_BYTES = 4 << 30
 
 
@@ -46,8 +48,13 @@ class PackedModel:
         self._prefix: tuple[int, ...] = ()
         self._kept: KeysValues | None = None
 
-    def logits(self, ids: Sequence[int], positions: Sequence[int], plan: Plan, wanted: Sequence[int]) -> torch.Tensor:
+    def logits(
+        self, ids: Sequence[int], positions: Sequence[int], plan: Plan, wanted: Sequence[int], *, least: int = MIN_ROWS
+    ) -> torch.Tensor:
         """(wanted, vocabulary), float32: what follows the ids at these places of the pass.
+
+        Args:
+            least: with fewer ids, or fewer wanted, some are computed for nothing, to have that many rows.
 
         Raises:
             ValueError: the model cannot compute several sequences in one row of ids.
@@ -57,15 +64,16 @@ class PackedModel:
                 f"{type(self._module).__name__} {self._missing}, so the transformers backend of the evaluation cannot "
                 "run benchmarks on it; use the vLLM backend"
             )
+        unused = [0] * (least - len(ids))
         found = self._module(
-            input_ids=torch.tensor([ids], device=self.device),
-            position_ids=torch.tensor([positions], device=self.device),
+            input_ids=torch.tensor([[*ids, *unused]], device=self.device),
+            position_ids=torch.tensor([[*positions, *unused]], device=self.device),
             attention_mask=NO_MASK,
             use_cache=False,
-            logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=self.device),
+            logits_to_keep=torch.tensor([*wanted, *[0] * (least - len(wanted))], device=self.device),
             packed=plan,
         )
-        return found.logits[0].float()
+        return found.logits[0, : len(wanted)].float()
 
     @property
     def cache_room(self) -> int:

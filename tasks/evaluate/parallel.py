@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from tasks.evaluate.model import LanguageModel
 
 Key = tuple[str, int]  # task and number of a batch
+MAX_PROCESSES = 8  # on a CPU: each takes seconds to start
+PROCESS_BYTES = 1_500_000_000  # libraries, activations, keys and values
 _END_S = 10.0  # that a process has to end by itself when there is nothing more to do
 
 
@@ -199,6 +201,25 @@ def open_answerer(source: Source, processes: int, loaded: Backend | None = None)
             worker.process.kill()  # nothing where it has ended
             worker.process.join()
             worker.connection.close()
+
+
+def fitting_processes(folders: Sequence[Path], backend: str | None) -> int:
+    """One per GPU; else one per core, up to `MAX_PROCESSES`, as long as the largest model fits into half the memory.
+
+    Processes of one thread each do not wait for one another: on two busy cores SmolLM2-135M answered 32 questions in
+    12 s with two processes, in 79 s with two threads.
+    """
+    if backend == "vllm":
+        return 1
+    if Path("/dev/nvidiactl").exists():
+        import torch  # seconds
+
+        if torch.cuda.is_available():
+            return torch.cuda.device_count()
+    weights = max(sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    fitting = memory // 2 // (2 * weights + PROCESS_BYTES)  # bf16 files become float32
+    return max(1, min(num_cores(), MAX_PROCESSES, fitting))
 
 
 def num_cores() -> int:

@@ -30,6 +30,7 @@ from tasks.evaluate.rolling import rolling
 
 MAX_LOGITS = 1 << 26  # 256 MiB in float32
 MAX_BRANCHES = 512  # ids
+MIN_SHARED = 8  # ids of a context that is read once for all its continuations
 # Between batches logits of SmolLM2-135M differ by up to 3e-5, sums over 34 ids by 6e-5: these are ten times as much.
 LOGIT_TOLERANCE = 3e-4
 SUM_TOLERANCE = 1e-3  # for sums down to -100; more in proportion below
@@ -143,18 +144,24 @@ class Scorer:
 
 
 def _items(batch: Sequence[Fitted], prefix: Sequence[int]) -> list[_Item]:
-    """Requests with equal contexts as one item, in the order of their first."""
-    places: dict[tuple[int, ...], list[int]] = {}
-    for place, each in enumerate(batch):
-        places.setdefault(tuple(each.context), []).append(place)
+    """Requests with equal contexts as one item, in the order of their first.
+
+    An item is the same in every batch: its continuations are put in order, and one after a few ids only, which is no
+    question but the beginning of a text, is an item of its own.
+    """
     begins = tuple(prefix)
-    for context in places:
+    places: dict[tuple[object, ...], list[int]] = {}
+    for place, each in enumerate(batch):
+        context = tuple(each.context)
         if context[: len(begins)] != begins or len(context) == len(begins):
             raise ValueError(f"a context of {len(context)} ids does not begin with the prefix of {len(begins)} ids")
-    return [
-        _Item(context[len(begins) :], tuple(batch[place].continuation for place in those), tuple(those))
-        for context, those in places.items()
-    ]
+        places.setdefault((context, place if len(context) < MIN_SHARED else None), []).append(place)
+    items = []
+    for those in places.values():
+        those.sort(key=lambda place: tuple(batch[place].continuation))
+        context = tuple(batch[those[0]].context[len(begins) :])
+        items.append(_Item(context, tuple(batch[place].continuation for place in those), tuple(those)))
+    return items
 
 
 def _split(item: _Item, before: int, most_scored: int) -> Iterator[_Item]:

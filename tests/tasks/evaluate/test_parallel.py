@@ -11,7 +11,7 @@ import pytest
 from storage.processes import Process, alive, family, find
 from tasks.evaluate.answering import Job, plan_work
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.parallel import Key, ModelSource, Source, open_answerer
+from tasks.evaluate.parallel import Key, ModelSource, Source, fitting_processes, open_answerer
 from tasks.evaluate.requests import Context, Fitted, Generate, Result
 from tasks.evaluate.suite_plan import plan_suite
 from tests.killing import kill_parent, started, wait_until_gone
@@ -109,3 +109,17 @@ def test_models_in_two_processes_answer_as_one(
 def test_vllm_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"evaluate\.backend is vllm: vLLM is not installed.*pip install"):
         ModelSource(tmp_path, "bf16", 512, "vllm").load_share(0, 1)
+
+
+@pytest.mark.parametrize(("cores", "weights", "processes"), [(2, 1, 2), (64, 1, 8), (64, 6_000_000_000, 1), (1, 1, 1)])
+def test_a_cpu_gets_as_many_processes_as_it_has_cores_and_memory_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, weights: int, processes: int
+) -> None:
+    """Of 32 GiB, half: 6 GB of weights become 12 in float32."""
+    monkeypatch.setattr("tasks.evaluate.parallel.num_cores", lambda: cores)
+    monkeypatch.setattr("tasks.evaluate.parallel.Path", lambda name: tmp_path / "no GPU")
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 1 << 23, "SC_PAGE_SIZE": 1 << 12}.__getitem__)
+    (tmp_path / "model.safetensors").touch()
+    os.truncate(tmp_path / "model.safetensors", weights)
+    assert fitting_processes([tmp_path], "transformers") == processes
+    assert fitting_processes([tmp_path], "vllm") == 1

@@ -116,6 +116,38 @@ def test_one_id_choices_cost_no_more_than_their_context(
     assert sizes == [(20 + 4 * 2, 1 + 4 * 2)]
 
 
+def passes(module: LlamaForCausalLM, batch: Sequence[Fitted], monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The ids of each pass, where no two items share one, in order."""
+    model = LanguageModel(module)
+    model._packed.pass_ids = 1
+    seen: list[tuple[int, ...]] = []
+    plain = model._packed.logits
+
+    def recorded(ids: Sequence[int], *rest: object) -> torch.Tensor:
+        seen.append(tuple(ids))
+        return plain(ids, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model._packed, "logits", recorded)
+    model.loglikelihood(batch)
+    return sorted(seen)
+
+
+def test_an_item_is_computed_the_same_way_in_any_order(
+    module: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = questions()
+    shuffled = random.Random(1).sample(batch, len(batch))
+    assert passes(module, shuffled, monkeypatch) == passes(module, batch, monkeypatch)
+
+
+def test_texts_that_begin_with_the_same_few_ids_are_no_item(
+    module: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is computed together would depend on which texts are in the batch."""
+    batch = [asked([0], [5, 6, 7]), asked([0], [8, 9])]
+    assert passes(module, batch, monkeypatch) == [(0, 5, 6), (0, 8)]
+
+
 def test_a_prefix_is_computed_once_for_batches_that_follow_one_another(module: LlamaForCausalLM) -> None:
     model = LanguageModel(module)
     batch = questions()
