@@ -198,7 +198,8 @@ def tasks_table(data: str | None) -> Table:
     """The benchmarks, where their files come from, and whether they are there."""
     table = Table(title="benchmarks", title_justify="left")
     for column in ("name", "", "language", "category", "files", "where they come from"):
-        table.add_column(column)
+        # On a narrow terminal a path goes over two lines; it is never cut.
+        table.add_column(column, overflow="fold")
     for name in MODULES:
         benchmark = load_benchmark(name)
         expected = " or ".join(" + ".join(paths) for paths in benchmark.default_items)
