@@ -49,8 +49,9 @@ def benchmark_digest(name: str, config: EvaluateConfig) -> str:
         ValueError: they are not there, or cannot be read.
     """
     from tasks.evaluate.suite import load_benchmark
+    from tasks.evaluate.suite.hub import HUB
     from tasks.evaluate.suite.llm_jp import PREAMBLE
-    from tasks.evaluate.suite.reading import HUB, records
+    from tasks.evaluate.suite.reading import records
     from tasks.evaluate.suite_plan import files_of
 
     files = files_of(load_benchmark(name), config)

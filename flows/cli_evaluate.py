@@ -65,7 +65,7 @@ def evaluate_model(
         Literal["strict", "swallow-2023", "both"], typer.Option("--profile", help="prompts, shots and metrics")
     ] = "both",
     limit: Annotated[int | None, typer.Option("--limit", help="items of each benchmark, else all", min=1)] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="items computed together", min=1)] = 32,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="items computed together", min=1)] = 64,
     processes: Annotated[
         int | None, typer.Option("--processes", help="that share the work; else one per GPU or core", min=1)
     ] = None,

@@ -30,7 +30,7 @@ from flows.status import changed
 from storage.artifact import library_versions
 from storage.lease import LeaseHeldError, hold
 from storage.rows import read_rows
-from storage.uri import join, write_bytes
+from storage.uri import exists, join, write_bytes
 from tasks.evaluate.benchmark import MissingDataError
 from tasks.evaluate.benchmark_scoring import journal_folder
 from tasks.evaluate.config import EvaluateConfig
@@ -65,7 +65,7 @@ def model_evaluation(
     """What the command line asked for.
 
     Args:
-        tasks: benchmarks; none given: all whose files are there.
+        tasks: benchmarks; none given: all whose files are there, without the profiles that lack a prompt file.
         out: else `evaluations/<names of the models>`.
         settings: fields of `EvaluateConfig`; `processes` None: one per GPU or core, as memory allows.
 
@@ -83,12 +83,20 @@ def model_evaluation(
     settings["processes"] = settings.get("processes") or fitting_processes(every, settings.get("backend"))
     try:
         # Which files there are is looked up with the settings; so these come first, with tasks that need none.
-        config = EvaluateConfig(**settings, tasks=list(tasks) or ["hibari_probe"], skip_benchmarks=[], skip_probe=[])
+        config = EvaluateConfig(
+            **settings,
+            tasks=list(tasks) or ["hibari_probe"],
+            skip_unprompted=not tasks,
+            skip_benchmarks=[],
+            skip_probe=[],
+        )
     except ValidationError as error:
         raise ConfigError(
             [f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {each['input']}" for each in error.errors()]
         ) from error
     if not tasks:
+        if config.prompts and not exists(config.prompts):
+            raise ConfigError([f"{config.prompts}: no such folder; name that of the prompt files with --prompts"])
         config = config.model_copy(update={"tasks": _found(config)})
     return ModelEvaluation(named, config, out or Path("evaluations") / "+".join(named))
 
@@ -117,6 +125,7 @@ def score_models(asked: ModelEvaluation, console: Console) -> None:
         StageError: another process works in the same folder, or one that computes has died.
     """
     from tasks.evaluate.evaluate import evaluate  # numpy, tokenizers
+    from tasks.report.evaluation_files import EvaluationFiles
     from tasks.report.evaluation_page import write_pages  # matplotlib
 
     out = str(asked.out)
@@ -139,6 +148,10 @@ def score_models(asked: ModelEvaluation, console: Console) -> None:
         raise StageError(f"evaluate: {error}") from error
     for table in score_tables(read_rows(join(out, "scores.jsonl"))):
         console.print(table)
+    if skipped := EvaluationFiles.read(out).not_scored:
+        labels = ", ".join(row["label"] for row in skipped)
+        told = f"not scored, for want of a prompt or shot file: {labels}"
+        console.print(told, highlight=False, soft_wrap=True)
     console.print(f"{len(written)} files in {out}: {', '.join(written[:4])}", highlight=False, soft_wrap=True)
 
 

@@ -156,6 +156,8 @@ class Pass:
         sequences: in the order of the pass.
         kept: keys and values of the ids before all of them (one row); its room at the end is used as scratch.
         rows: where given, the own keys and values of sequence i are put into its row `first_row + i`.
+        shared: for each sequence, how many ids it goes on after that the row before its own begins with: their keys
+            and values are copied from there, in this pass or an earlier one.
     """
 
     def __init__(
@@ -164,40 +166,55 @@ class Pass:
         kept: KeysValues | None = None,
         rows: KeysValues | None = None,
         first_row: int = 0,
+        shared: Sequence[int] = (),
     ) -> None:
         self._sequences = sequences
         self._kept = kept
         self._rows = rows
         self._first_row = first_row
+        self._shared = shared or [0] * len(sequences)
         self._masks: list[torch.Tensor | None] | None = None
         if kept is not None:
-            kept.reserve(kept.length + max(sequence.length for sequence in sequences))
+            own = (past + sequence.length for past, sequence in zip(self._shared, sequences, strict=True))
+            kept.reserve(kept.length + max(own))
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
         before = self._kept.length if self._kept else 0
         if self._masks is None:  # the same in every layer
-            self._masks = [sequence.mask(before, query) for sequence in self._sequences]
+            pairs = zip(self._sequences, self._shared, strict=True)
+            self._masks = [sequence.mask(before + past, query) for sequence, past in pairs]
         out = torch.empty_like(query)
         begin = 0
         for number, (sequence, mask) in enumerate(zip(self._sequences, self._masks, strict=True)):
             end = begin + sequence.length
             own_key, own_value = key[:, :, begin:end], value[:, :, begin:end]
             if self._rows is not None:
-                keys, values = self._rows.of(layer, key)
-                keys[self._first_row + number, :, : sequence.length] = own_key[0]
-                values[self._first_row + number, :, : sequence.length] = own_value[0]
+                own_key, own_value = self._put(self._rows, layer, number, own_key, own_value)
             if self._kept is not None:
                 keys, values = self._kept.of(layer, key)
-                keys[:, :, before : before + sequence.length] = own_key
-                values[:, :, before : before + sequence.length] = own_value
-                own_key = keys[:, :, : before + sequence.length]
-                own_value = values[:, :, : before + sequence.length]
+                seen = before + own_key.shape[2]
+                keys[:, :, before:seen] = own_key
+                values[:, :, before:seen] = own_value
+                own_key, own_value = keys[:, :, :seen], values[:, :, :seen]
             out[:, :, begin:end] = _attend(query[:, :, begin:end], own_key, own_value, mask, scaling)
             begin = end
         out[:, :, begin:] = 0  # ids that are there for nothing
         return out
+
+    def _put(
+        self, rows: KeysValues, layer: int, number: int, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a sequence into its row, behind what it shares; both together."""
+        row, past = self._first_row + number, self._shared[number]
+        end = past + key.shape[2]
+        found = []
+        for stored, own in zip(rows.of(layer, key), (key, value), strict=True):
+            stored[row, :, :past] = stored[row - 1, :, :past]
+            stored[row, :, past:end] = own[0]
+            found.append(stored[row : row + 1, :, :end])
+        return found[0], found[1]
 
 
 def _attend(
@@ -229,48 +246,3 @@ def _attend(
             )
         )
     return torch.cat(blocks, dim=2) if len(blocks) > 1 else blocks[0]
-
-
-class Step:
-    """One new id for each of the first rows of `rows`, after the kept ids and the row's own.
-
-    Scores over kept and own ids are made apart, so that the kept ones are read once for all rows, and normalised
-    together.
-
-    Args:
-        lengths: (rows,) own ids that each row has, without the new one.
-        longest: the largest of them.
-    """
-
-    def __init__(self, rows: KeysValues, lengths: torch.Tensor, longest: int, kept: KeysValues | None = None) -> None:
-        self._rows = rows
-        self._kept = kept
-        self._lengths = lengths
-        self._seen = longest + 1
-        rows.reserve(self._seen)
-        unseen = torch.arange(self._seen, device=lengths.device) > lengths[:, None]
-        self._mask = torch.zeros(unseen.shape, device=lengths.device).masked_fill_(unseen, float("-inf"))[:, None, None]
-
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
-    ) -> torch.Tensor:
-        keys, values = self._rows.of(layer, key)
-        heads, num, dim = query.shape[1:]
-        kv_heads = key.shape[1]
-        places = torch.arange(num, device=query.device)
-        keys[places, :, self._lengths] = key[0].transpose(0, 1)
-        values[places, :, self._lengths] = value[0].transpose(0, 1)
-        queries = (query[0] * scaling).view(kv_heads, heads // kv_heads, num, dim).permute(2, 0, 1, 3)
-        scores = torch.matmul(queries, keys[:num, :, : self._seen].transpose(2, 3)) + self._mask.to(query.dtype)
-        before = self._kept.length if self._kept else 0
-        if self._kept is not None:
-            kept_keys, kept_values = (tensor[0, :, :before] for tensor in self._kept.of(layer, key))
-            grouped = queries.transpose(0, 1).reshape(kv_heads, -1, dim)
-            over_kept = torch.matmul(grouped, kept_keys.transpose(1, 2)).view(kv_heads, num, -1, before)
-            scores = torch.cat([over_kept.transpose(0, 1), scores], dim=-1)
-        shares = torch.softmax(scores.float(), dim=-1).to(query.dtype)
-        out = torch.matmul(shares[..., before:], values[:num, :, : self._seen])
-        if self._kept is not None:
-            grouped = shares[..., :before].transpose(0, 1).reshape(kv_heads, -1, before)
-            out = out + torch.matmul(grouped, kept_values).view(kv_heads, num, -1, dim).transpose(0, 1)
-        return out.permute(1, 2, 0, 3).reshape(1, heads, num, dim)

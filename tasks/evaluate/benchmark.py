@@ -1,14 +1,14 @@
 """What a benchmark is here: a reader of its published files, and for each profile how it asks and how it judges.
 
-A benchmark is a module of `tasks/evaluate/suite/` with one `BENCHMARK`. Its reader turns files into items; a `Form`
-turns an item into requests, and the model's results into a judgement whose columns the metrics sum up. Two profiles:
-`strict` is ours; `swallow-2023` is what the Swallow authors ran in 2023, quirks included, each of them named.
+A benchmark is a `Benchmark` in a module of `tasks/evaluate/suite/`. Its reader turns files into items; a `Form` turns
+an item into requests, and the model's results into a judgement whose columns the metrics sum up. Two profiles: `strict`
+is ours; `swallow-2023` is what the Swallow authors ran in 2023, quirks included, each of them named.
 
     from tasks.evaluate.suite import load_benchmark
-    benchmark = load_benchmark("jsquad")
-    items = benchmark.read(Files(items="jsquad/valid.json"))
-    form = benchmark.forms["strict"]
-    requests = form.ask(items.items[0], form.shots(items, files, None))
+    benchmark, files = load_benchmark("jsquad"), Files(items=("jsquad/valid.json",))
+    items = benchmark.read(files)
+    item, form = items.items[0], benchmark.forms["strict"]
+    requests = form.ask(item, form.shots(items, files, [item])[item.id])
 """
 
 from __future__ import annotations
@@ -99,7 +99,11 @@ class Judgement:
     right: str | None = None
 
 
+Read = Callable[[Files], Items]
 Shots = Mapping[str, Sequence[Any]]  # item id -> its shots, in the form's own type
+ShotsOf = Callable[[Items, Files, Sequence[Item] | None], Shots]
+Ask = Callable[[Item, Sequence[Any]], tuple[Request, ...]]
+Judge = Callable[[Item, Sequence[Result], "Encoder"], Judgement]
 
 
 @dataclass(frozen=True)
@@ -123,9 +127,9 @@ class Form:
 
     version: int
     num_shots: int
-    shots: Callable[[Items, Files, Sequence[Item] | None], Shots]
-    ask: Callable[[Item, Sequence[Any]], tuple[Request, ...]]
-    judge: Callable[[Item, Sequence[Result], Encoder], Judgement]
+    shots: ShotsOf
+    ask: Ask
+    judge: Judge
     metrics: tuple[Metric, ...]
     classes: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
@@ -154,7 +158,7 @@ class Benchmark:
     category: Category
     default_items: tuple[tuple[str, ...], ...]
     where: str
-    read: Callable[[Files], Items]
+    read: Read
     forms: Mapping[Profile, Form]
     default_shots: tuple[str, ...] = ()
     averaged: bool = True

@@ -51,13 +51,19 @@ class Meter:
 
 @dataclass
 class _Task:
-    """A benchmark under way; `missing`: numbers of the batches without results."""
+    """A benchmark under way.
+
+    Attributes:
+        missing: numbers of the batches without results.
+        resumed: an earlier process had answered some.
+    """
 
     asked: AskedTask
     work: Work
     journal: Journal
     missing: set[int]
     started: float
+    resumed: bool
 
 
 def score_benchmarks(
@@ -114,7 +120,7 @@ def _begin(plan: ModelPlan, asked: AskedTask, batch_size: int, out: str, meter: 
     if before:
         logger.info("%s: %d of %d requests were answered before", _note(plan, asked), before, len(work.fitted))
     meter.advance(before * plan.tokens_per_request[asked.key], _note(plan, asked))
-    return _Task(asked, work, journal, set(missing), started)
+    return _Task(asked, work, journal, set(missing), started, resumed=before > 0)
 
 
 def _end(task: _Task, plan: ModelPlan, answerer: Answerer, out: str) -> ShardRecord:
@@ -128,7 +134,8 @@ def _end(task: _Task, plan: ModelPlan, answerer: Answerer, out: str) -> ShardRec
     written = sum(result.num_tokens for result in results if isinstance(result, Generated))
     counts = {"tokens": sum(each.num_tokens for each in fitted) + written}
     seconds = round(time.monotonic() - task.started, 1)
-    details = {"tasks": [asked.key], "device": answerer.device, "backend": answerer.name, "seconds": seconds}
+    made_by = {"device": answerer.device, "backend": answerer.name}
+    details = {"tasks": [asked.key], **made_by, "seconds": seconds, "resumed": task.resumed}
     record = ShardRecord(record_key(plan.name, asked), files, counts, details)
     record_shard(out, record)
     logger.info("%s: %d items in %.1f s", _note(plan, asked), len(rows), seconds)

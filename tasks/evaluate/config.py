@@ -35,8 +35,9 @@ Task = Literal[
     "gsm8k",
 ]
 OWN_TASKS = ("bits_per_byte", "hibari_probe")  # those that need no files
-# Where files lie, and how the work is laid out, decides nothing.
-BENCHMARK_PLACES = {"data", "files", "prompts"}
+# Where files lie, whether one that is not there is an error, and how the work is laid out, decides nothing: what the
+# files hold, and that there is none, is an input.
+BENCHMARK_PLACES = {"data", "files", "prompts", "skip_unprompted"}
 HOW_IT_RUNS = {"processes"}
 # What only benchmarks read.
 BENCHMARK_SETTINGS = HOW_IT_RUNS | {"limit", "max_length", "backend", "contamination", "skip_benchmarks"}
@@ -82,6 +83,10 @@ class EvaluateConfig(BaseModel):
     )
     files: dict[str, BenchmarkFiles] = Field({}, description="of single benchmarks: where their files are")
     prompts: str | None = Field(None, description="folder of the prompt files that profile swallow-2023 asks with")
+    skip_unprompted: bool = Field(
+        False,
+        description="leave out a profile of a benchmark whose prompt or shot file is not there, instead of failing",
+    )
     limit: int | None = Field(None, ge=1, description="items of each benchmark, drawn by the hash of their ids")
     max_length: int | None = Field(None, ge=64, description="tokens of prompt and answer; else what the model can read")
     processes: int = Field(1, ge=1, le=64, description="that share the work: one per GPU, or halves of a CPU")

@@ -3,9 +3,10 @@
 In: Hugging Face folders, each with its own tokenizer, one of them named "base", held-out documents per language, and
 the benchmarks' files. Out, below one URI: `scores.jsonl` (`tasks.evaluate.scores`), `examples/<model>-<task>.jsonl`
 with a row per document, question or item, and of benchmarks `benchmarks.json`, `diagnostics.json`, prompts in full,
-and `contamination.jsonl`. All models see the same texts, questions and items, so every difference from the base is
-paired. Folders, tokenizers, texts and benchmarks are checked before the first model is loaded; models are then loaded
-one after the other. A killed evaluation goes on behind a benchmark's last batch (`tasks.evaluate.model_scoring`).
+`contamination.jsonl`, and `not_scored.json` where a profile was skipped. All models see the same texts, questions and
+items, so every difference from the base is paired. Folders, tokenizers, texts and benchmarks are checked before the
+first model is loaded; models are then loaded one after the other. A killed evaluation goes on behind a benchmark's last
+batch (`tasks.evaluate.model_scoring`).
 
     evaluate({"base": "models/base", "trained": "runs/export/demo-0123"}, texts, config, out=uri, seed=1234)
 """
@@ -32,7 +33,7 @@ from tasks.evaluate.model_plan import ModelPlan, plan_model
 from tasks.evaluate.model_scoring import score_model
 from tasks.evaluate.probe import Question, load_probe, probe_digest
 from tasks.evaluate.scores import BASE, Held, headline_table, held_items, score_rows
-from tasks.evaluate.suite_plan import AskedTask, plan_suite
+from tasks.evaluate.suite_plan import AskedTask, plan_suite, skipped_profiles
 from tasks.shards import ExecutorConfig, Progress, ShardRecord
 
 
@@ -95,6 +96,8 @@ def evaluate(
     files.append(write_rows(out, "scores.jsonl", rows))
     if suite:
         files += [write_benchmarks(out, suite), _write_json(out, "diagnostics.json", diagnostic_rows(examples, config))]
+        if skipped := skipped_profiles(config, suite):
+            files.append(_write_json(out, "not_scored.json", skipped))
     if not is_local(out):
         shutil.rmtree(journal_folder(out), ignore_errors=True)  # all that was in them is in the store now
     counts = {"examples": sum(len(scored) for tasks in examples.values() for scored in tasks.values())}

@@ -112,6 +112,7 @@ def describe_benchmark(asked: AskedTask) -> dict[str, Any]:
         "n_all": asked.num_all,
         "malformed": list(asked.malformed[:_MALFORMED_SHOWN]),
         "num_malformed": len(asked.malformed),
+        "left_out": asked.left_out,
         "shots_from": asked.shots_from,
         "averaged": benchmark.averaged,
         "notes": list(benchmark.notes),

@@ -1,16 +1,17 @@
-"""Greedy generation of a batch: one pass over the contexts, then one id for every row at a time.
+"""Greedy generation of a batch: one pass over the contexts, then the next id of every row, or the next few.
 
 In: requests as ids, and the ids all contexts begin with; out: text up to the stop. Keys and values of what is not
-common are kept row by row, without padding between a context and what is written after it. A row that ends leaves
-the batch: the last row takes its place.
+common are kept row by row, without padding between a context and what is written after it; rows that begin alike
+beyond that (some of the same shots in front) are read once and copied. Ids that are likely to follow are guessed and
+checked in the same pass (`drafts`). A row that ends leaves the batch: the last row takes its place.
 
 Stops are looked for in the decoded text, so a stop may be spread over ids, or share one with text before it. The text
 is decoded after the context's last id, because SentencePiece drops a space that a text begins with. It ends at a stop,
 at the end of the document, or at a limit.
 
-The best two ids can be nearer to one another than logits are between batches of different shape. Then the row is
+The best two ids can be nearer to one another than logits are between passes of different shape. Then the row is
 computed again from its ids alone, in one pass without prefix or batch, and the best id of that is taken (the lowest of
-equal ones): so the text does not depend on the batch.
+equal ones): so the text does not depend on the batch, nor on what was guessed.
 
     generated = Generator(PackedModel(module), encoder, ends={2}, max_length=2048).generate_until(batch, prefix)
 """
@@ -19,19 +20,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, islice, pairwise
 from typing import Literal
 
 import torch
 
-from tasks.evaluate.attention import Branching, KeysValues, Pass, Step
+from tasks.evaluate.attention import Branching, KeysValues, Pass
+from tasks.evaluate.drafts import Drafts
 from tasks.evaluate.loops import loop_end
 from tasks.evaluate.packed import PackedModel
 from tasks.evaluate.requests import Fitted, Generate, Generated
 from tasks.evaluate.scoring import LOGIT_TOLERANCE
+from tasks.evaluate.step import Step
 from tokenizer.encoder import Encoder
 
 BYTES_OF_A_CHARACTER = 4  # at most, in UTF-8; an id is a byte at least
+MIN_SHARED = 32  # ids; fewer are read again rather than copied
 _UNDECODED = "\ufffd"
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The most likely id; `is_close`: another is so nearly as likely that the batch could decide between them."""
+
+    token: int
+    is_close: bool
 
 
 @dataclass
@@ -43,9 +56,18 @@ class _Row:
     context: Sequence[int]
     own: int
     limit: int
+    drafts: Drafts
     known: int = 0  # characters that hold no loop
     ids: list[int] = field(default_factory=list)
     ended: Generated | None = None
+
+    def after(self, start: int) -> Sequence[int]:
+        """The ids of its context from there on."""
+        return self.context[start:]
+
+    def guess(self) -> list[int]:
+        """Ids that may come after the next one; as many as it may write after that, at most."""
+        return self.drafts.next(self.limit - len(self.ids) - 1)
 
     def take(self, token: int, ends: Collection[int], encoder: Encoder) -> None:
         """Append an id, and end where the text does."""
@@ -53,6 +75,7 @@ class _Row:
             self._end(self.text(encoder), "end_of_text")
             return
         self.ids.append(token)
+        self.drafts.append(token)
         text = self.text(encoder)
         whole = len(text.rstrip(_UNDECODED))
         stop = min((place for stop in self.request.stops if stop and (place := text.find(stop)) >= 0), default=None)
@@ -121,7 +144,7 @@ class Generator:
                 f"a context of {len(context)} ids leaves no room to generate: the model reads {self._max_length} and "
                 f"the limits are {request.max_tokens} tokens, {request.max_characters} characters"
             )
-        return _Row(place, request, context, len(context) - len(prefix), min(limits))
+        return _Row(place, request, context, len(context) - len(prefix), min(limits), Drafts(context))
 
     def _parts(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         """Rows whose keys and values take at most `PackedModel.cache_room` together, or one."""
@@ -137,71 +160,83 @@ class Generator:
         if part:
             yield part
 
-    def _generate(self, rows: list[_Row], kept: KeysValues | None) -> None:
+    def _generate(self, rows: Sequence[_Row], kept: KeysValues | None) -> None:
+        """Answer rows whose keys and values fit into memory together."""
+        rows = sorted(rows, key=lambda row: tuple(row.context))  # so that neighbours share the most
         own = max(row.own for row in rows)
         cache = KeysValues(len(rows), own + min(64, max(row.limit for row in rows)))
-        tokens = self._read(rows, kept, cache)
-        before = kept.length if kept else 0
+        for row, choice in zip(rows, self._read(rows, kept, cache), strict=True):
+            self._take(row, [], [choice])
         active = list(rows)
-        while True:
-            for place in reversed(range(len(active))):
-                row = active[place]
-                row.take(tokens[place], self._ends, self._encoder)
-                if row.ended:
-                    last = active.pop()
-                    if last is not row:
-                        active[place] = last
-                        cache.move(len(active), place)
-            if not active:
-                return
-            lengths = [row.own + len(row.ids) - 1 for row in active]
-            step = Step(cache, torch.tensor(lengths, device=self._model.device), max(lengths), kept)
-            logits = self._model.logits(
-                [row.ids[-1] for row in active],
-                [before + length for length in lengths],
-                step,
-                range(len(active)),
-                least=1,
-            )
-            tokens = self._choose(active, logits)
+        while _without_ended(active, cache):
+            self._step(active, kept, cache)
 
-    def _read(self, rows: Sequence[_Row], kept: KeysValues | None, cache: KeysValues) -> list[int]:
-        """Put the contexts into the cache, some rows at a time; the first id of each answer."""
+    def _step(self, rows: Sequence[_Row], kept: KeysValues | None, cache: KeysValues) -> None:
+        """One id more for each row, and those after it that were guessed right."""
         before = kept.length if kept else 0
-        tokens: list[int] = []
+        guesses = [row.guess() for row in rows]
+        lengths = [row.own + len(row.ids) - 1 for row in rows]
+        counts = [1 + len(guessed) for guessed in guesses]
+        logits = self._model.logits(
+            [token for row, guessed in zip(rows, guesses, strict=True) for token in (row.ids[-1], *guessed)],
+            [before + length + new for length, count in zip(lengths, counts, strict=True) for new in range(count)],
+            Step(cache, lengths, counts, kept),
+            range(sum(counts)),
+            least=1,
+        )
+        choices = iter(self._choices(logits))
+        for row, guessed, count in zip(rows, guesses, counts, strict=True):
+            self._take(row, guessed, list(islice(choices, count)))
+
+    def _take(self, row: _Row, guessed: Sequence[int], choices: Sequence[_Choice]) -> None:
+        """Give a row what the model writes next: the choice after each id that was guessed right, and one more."""
+        for place, choice in enumerate(choices):
+            token = self._alone(row) if choice.is_close else choice.token
+            row.take(token, self._ends, self._encoder)
+            if row.ended:
+                return
+            if place == len(guessed) or token != guessed[place]:
+                row.drafts.learn(len(guessed), place)
+                return
+
+    def _read(self, rows: Sequence[_Row], kept: KeysValues | None, cache: KeysValues) -> list[_Choice]:
+        """Put the contexts into the cache, some rows at a time; the first id of each answer.
+
+        What a context shares with the one before it, beyond the ids common to all, is not read again.
+        """
+        before = kept.length if kept else 0
+        shared = [0, *(_shared(row, after, before) for row, after in pairwise(rows))]
+        new = [row.own - past for row, past in zip(rows, shared, strict=True)]
+        choices: list[_Choice] = []
         first = 0
         while first < len(rows):
             end, ids = first, 0
-            while end < len(rows) and (end == first or ids + rows[end].own <= self._model.pass_ids):
-                ids += rows[end].own
+            while end < len(rows) and (end == first or ids + new[end] <= self._model.pass_ids):
+                ids += new[end]
                 end += 1
-            some = rows[first:end]
-            sequences = [Branching(row.own) for row in some]
-            ends = torch.tensor([row.own for row in some]).cumsum(0) - 1
+            some = slice(first, end)
+            pairs = list(zip(rows[some], shared[some], strict=True))
             logits = self._model.logits(
-                [token for row in some for token in row.context[before:]],
-                [before + position for sequence in sequences for position in sequence.positions()],
-                Pass(sequences, kept, cache, first),
-                ends.tolist(),
+                [token for row, past in pairs for token in row.after(before + past)],
+                [before + place for row, past in pairs for place in range(past, row.own)],
+                Pass([Branching(count) for count in new[some]], kept, cache, first, shared[some]),
+                [end - 1 for end in accumulate(new[some])],
             )
-            tokens.extend(self._choose(some, logits))
+            choices.extend(self._choices(logits))
             first = end
-        return tokens
+        return choices
 
-    def _choose(self, rows: Sequence[_Row], logits: torch.Tensor) -> list[int]:
-        """The most likely id of each row."""
+    def _choices(self, logits: torch.Tensor) -> list[_Choice]:
+        """The most likely id of each row of logits (overwritten), and whether the next one is nearly as likely."""
         best_id = logits.argmax(dim=-1)
         best = logits.gather(1, best_id[:, None])[:, 0]
         logits.scatter_(1, best_id[:, None], float("-inf"))
         margins = (best - logits.amax(dim=-1)).tolist()
         if not bool(torch.isfinite(best).all()):
             raise ValueError("the model's logits are not finite; check the checkpoint, or evaluate in fp32")
-        tokens: list[int] = best_id.tolist()
-        if self._model.dtype == torch.float32:
-            for place, margin in enumerate(margins):
-                if margin < LOGIT_TOLERANCE:
-                    tokens[place] = self._alone(rows[place])
-        return tokens
+        exact = self._model.dtype == torch.float32
+        pairs = zip(best_id.tolist(), margins, strict=True)
+        return [_Choice(token, exact and margin < LOGIT_TOLERANCE) for token, margin in pairs]
 
     def _alone(self, row: _Row) -> int:
         """The next id of a row, from its ids alone in one pass."""
@@ -210,3 +245,22 @@ class Generator:
         sequence = Branching(len(ids))
         logits = self._model.logits(ids, sequence.positions(), Pass([sequence]), [len(ids) - 1])
         return int(logits[0].argmax())
+
+
+def _without_ended(rows: list[_Row], cache: KeysValues) -> bool:
+    """Take out the rows that have ended, the last ones into their places; whether any is left."""
+    for place in reversed(range(len(rows))):
+        if rows[place].ended:
+            last = rows.pop()
+            if place < len(rows):
+                rows[place] = last
+                cache.move(len(rows), place)
+    return bool(rows)
+
+
+def _shared(row: _Row, other: _Row, before: int) -> int:
+    """Ids behind the first `before` that both contexts begin with, leaving the other one at least; 0 for a few."""
+    most = min(row.own, other.own - 1)
+    pairs = zip(row.after(before), other.after(before)[:most], strict=False)
+    length = next((place for place, (a, b) in enumerate(pairs) if a != b), most)
+    return length if length >= MIN_SHARED else 0

@@ -6,6 +6,7 @@ plan.num_tokens
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from typing import Any
 from tasks.evaluate.answering import estimated_tokens
 from tasks.evaluate.bits_per_byte import DocumentPlan, HeldOut, plan_documents, start_ids
 from tasks.evaluate.config import EvaluateConfig
+from tasks.evaluate.encoding import fit_all
 from tasks.evaluate.probe import Question, QuestionPlan, plan_questions
+from tasks.evaluate.requests import LogLikelihood, Request, Rolling
 from tasks.evaluate.suite_plan import AskedTask
 from tokenizer.encoder import Encoder, load_encoder
 
 _MAX_LENGTH = 2048  # tokens that a model is given which does not say how many it can read
+_LONGEST = 4  # items of a benchmark that are fitted before anything is asked
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,8 @@ def plan_model(
     """Tokenise what a model is asked; of benchmarks a sample, for they may be far more than fits into memory.
 
     Raises:
-        ValueError: a folder without model or tokenizer, files of different models in one folder, or a window longer
-            than the model's positions; the message says which and what to do.
+        ValueError: a folder without model or tokenizer, files of different models in one folder, a window longer than
+            the model's positions, or a question that does not fit; the message says which and what to do.
     """
     settings = _settings(name, folder)
     try:
@@ -94,6 +98,8 @@ def plan_model(
         )
     max_length = min(length for length in (config.max_length or positions or _MAX_LENGTH, positions) if length)
     own = [] if name in config.skip_benchmarks else suite
+    for asked in own:
+        _fit_longest(name, asked, encoder, max_length)
     return ModelPlan(
         name,
         folder,
@@ -104,6 +110,31 @@ def plan_model(
         own,
         {asked.key: estimated_tokens(asked, encoder, max_length) for asked in own},
     )
+
+
+def _fit_longest(name: str, asked: AskedTask, encoder: Encoder, max_length: int) -> None:
+    """Find out before the first model is loaded what cannot be asked, not after the hours of the benchmarks before it.
+
+    What cannot be cut is the question and the answer, so the items with the most bytes of these are tried. Bytes are
+    not tokens: a question a little shorter may still fail when its benchmark begins.
+
+    Raises:
+        ValueError: one of them does not fit.
+    """
+
+    def size(requests: Sequence[Request]) -> int:
+        texts = (
+            request.context.after + (request.continuation if isinstance(request, LogLikelihood) else "")
+            for request in requests
+            if not isinstance(request, Rolling)
+        )
+        return max((len(text.encode()) for text in texts), default=0)
+
+    try:
+        for requests in heapq.nlargest(_LONGEST, asked.requests, key=size):
+            fit_all(encoder, requests, max_length)
+    except ValueError as error:
+        raise ValueError(f"model {name}: {asked.label}: {error}") from error
 
 
 def _settings(name: str, folder: Path) -> dict[str, Any]:

@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 def score_model(plan: ModelPlan, config: EvaluateConfig, out: str, meter: Meter) -> list[ShardRecord]:
     """The records of all that a model is asked; what has one is not asked again.
 
-    Details of a record: `tasks`, `device` and (of a benchmark) `backend` that computed it, `seconds`.
+    Details of a record: `tasks`, `device` that computed it, `seconds`; of a benchmark also `backend`, and `resumed`,
+    whether these are the seconds of the last process alone.
     """
     source = ModelSource(plan.folder, config.dtype, plan.max_length, config.backend)
     records: list[ShardRecord] = []
@@ -55,7 +56,8 @@ def score_model(plan: ModelPlan, config: EvaluateConfig, out: str, meter: Meter)
             model = None  # the benchmarks' is another
             _free_memory()
         with open_answerer(source, config.processes, model) as answerer:
-            wanted = [asked for asked in plan.suite if asked.key not in done]
+            # The longest first: at the end no process has much left to do alone.
+            wanted = sorted((asked for asked in plan.suite if asked.key not in done), key=plan.tokens_of, reverse=True)
             done |= score_benchmarks(answerer, plan, wanted, config.batch_size, out, meter)
     return records + [done[asked.key] for asked in plan.suite]
 

@@ -11,6 +11,7 @@ for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ _PASS_IDS = {"cpu": 1_024, "cuda": 16_384}
 # With fewer rows a matrix product takes another way and gives other last bits (MKL: below 4 on one core, 12 on two).
 MIN_ROWS = 16
 _CPU_CACHE_BYTES = 4 << 30
+_CPU_CACHE_PART = 6  # of the machine's memory, where that is less
 
 
 class PackedModel:
@@ -80,7 +82,8 @@ class PackedModel:
         """Bytes that keys and values of a batch may take: on a GPU half of what is free."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0] // 2
-        return _CPU_CACHE_BYTES
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return min(_CPU_CACHE_BYTES, memory // _CPU_CACHE_PART)
 
     def kept(self, prefix: Sequence[int]) -> KeysValues | None:
         """Keys and values of these ids, computed if they are not those of the call before; None for no ids."""

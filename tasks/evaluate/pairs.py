@@ -201,10 +201,15 @@ def _pair_fields(theirs: Sampled, ours: Sampled, config: EvaluateConfig) -> Row:
 def _verdict(row: Mapping[str, Any]) -> str:
     """Better or worse where chance is an unlikely reason; an average, one of few, needs no correction.
 
+    An average's interval has to exclude zero as well: it knows of tasks that both models have all wrong, of which the
+    resamples say nothing.
+
     A difference that rounding hides is neither: of two models without a single matching 4-gram, BLEU still tells one
     from the other, by its smoothing.
     """
     p = row["p_bootstrap"] if row["task"] == AVERAGE else row["p_holm"]
     if p is None or p >= ALPHA or abs(row["difference"]) < MIN_DIFFERENCE:
+        return ""
+    if row["task"] == AVERAGE and row["difference_low"] <= 0 <= row["difference_high"]:
         return ""
     return "better" if (row["difference"] < 0) == row["lower_is_better"] else "worse"

@@ -2,7 +2,8 @@
 
 In: the `evaluate` section of a run file; out: one `AskedTask` per benchmark and profile, the same for every model.
 Everything a user can have wrong (a benchmark without files, a profile without its prompt files, an unreadable file) is
-found here, all of it at once, before a model is loaded.
+found here, all of it at once, before a model is loaded. With `skip_unprompted` a profile without its prompt files is
+left out instead.
 
 A `limit` chooses the items whose ids have the smallest sha256: without regard to content, the same for every profile
 and every model, and so that a smaller limit's items are among a larger one's.
@@ -14,6 +15,7 @@ and every model, and so that a smaller limit's items are among a larger one's.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from tasks.evaluate.config import BenchmarkFiles, EvaluateConfig, Profile
 from tasks.evaluate.requests import Request
 from tasks.evaluate.suite import load_benchmark
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class AskedTask:
@@ -35,6 +39,7 @@ class AskedTask:
         requests: of each item; one at least.
         num_all: items that the files hold.
         malformed: of each line that is no item, where and why.
+        left_out: items that the benchmark itself does not ask; not among `num_all`.
     """
 
     benchmark: Benchmark
@@ -44,6 +49,7 @@ class AskedTask:
     requests: Sequence[tuple[Request, ...]]
     num_all: int
     malformed: Sequence[str] = ()
+    left_out: int = 0
 
     @property
     def form(self) -> Form:
@@ -95,17 +101,36 @@ def plan_suite(config: EvaluateConfig) -> list[AskedTask]:
     """
     asked: list[AskedTask] = []
     problems: dict[str, bool] = {}  # message -> whether data are missing
+    unprompted: dict[str, bool] = {}  # likewise, of what may be skipped
     for name in config.benchmarks:
         with _noted(name, problems):
             benchmark = load_benchmark(name)
             files = files_of(benchmark, config)
             items = benchmark.read(files)
             for profile in config.profiles:
-                with _noted(f"{name} ({profile})", problems):
+                own: dict[str, bool] = {}
+                with _noted(f"{name} ({profile})", own):
                     asked.append(_ask(benchmark, profile, files, items, config.limit))
+                (unprompted if config.skip_unprompted and all(own.values()) else problems).update(own)
+    if not asked:
+        problems |= unprompted
     if problems:
         raise (MissingDataError if any(problems.values()) else ValueError)("\n".join(problems))
+    if skipped := skipped_profiles(config, asked):
+        labels = ", ".join(row["label"] for row in skipped)
+        logger.warning("not scored, for want of a prompt or shot file: %s", labels)
     return asked
+
+
+def skipped_profiles(config: EvaluateConfig, suite: Sequence[AskedTask]) -> list[dict[str, str]]:
+    """What a config names and its plan does not ask: `task`, `profile` and `label`, as that of an `AskedTask`."""
+    asked = {(one.benchmark.name, one.profile) for one in suite}
+    return [
+        {"task": name, "profile": profile, "label": f"{load_benchmark(name).label} ({profile})"}
+        for name in config.benchmarks
+        for profile in config.profiles
+        if (name, profile) not in asked
+    ]
 
 
 def files_of(benchmark: Benchmark, config: EvaluateConfig) -> Files:
@@ -146,7 +171,7 @@ def _ask(benchmark: Benchmark, profile: Profile, files: Files, items: Items, lim
     shots = form.shots(items, files, chosen)
     requests = [form.ask(item, shots[item.id]) for item in chosen]
     assert all(requests), f"{benchmark.name} ({profile}) asks nothing of an item"
-    return AskedTask(benchmark, profile, files, chosen, requests, len(items.items), items.malformed)
+    return AskedTask(benchmark, profile, files, chosen, requests, len(items.items), items.malformed, items.left_out)
 
 
 @contextmanager

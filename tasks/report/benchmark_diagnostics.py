@@ -1,7 +1,7 @@
 """How far scores can be trusted: how many items, what difference could be seen, what went wrong with the outputs.
 
 In: score rows, and what `benchmarks.json` and `diagnostics.json` say. Out: tables (what was asked, clean and dirty
-items, flags, tokens of answers) and warnings in words.
+items, flags, tokens of answers, times) and warnings in words.
 
     warnings_of(rows, files)    # ["trained, JNLI (strict): 97 % of the predictions are entailment, ..."]
 """
@@ -39,6 +39,7 @@ def task_table(rows: Sequence[Row], files: EvaluationFiles) -> Table:
             Cell(own[0].get("n") if own else None),
             Cell(about.get("n_all")),
             Cell(about.get("num_malformed")),
+            Cell(about.get("left_out")),
             _largest(own, "mde"),
             _largest(own, "mde_unpaired"),
         ))  # fmt: skip
@@ -50,13 +51,15 @@ def task_table(rows: Sequence[Row], files: EvaluationFiles) -> Table:
         Column("items", "items", "count"),
         Column("items_all", "of", "count"),
         Column("malformed", "malformed lines", "count"),
+        Column("left_out", "left out", "count"),
         Column("detectable", "paired", "score", "detectable"),
         Column("detectable_unpaired", "unpaired", "score", "detectable"),
     )
     note = (
         "Detectable: the smallest difference, in points, that a two-sided test at 5 % would find with 80 % power: "
         "between a model and the base on the same items, and between two such models measured apart. Where models "
-        "differ, the largest."
+        "differ, the largest. Left out: items of the file that the benchmark does not ask, such as questions without "
+        "an answer."
     )
     return Table("tasks", "What was asked", columns, tuple(lines), note)
 
@@ -124,6 +127,26 @@ def token_table(rows: Sequence[Row], files: EvaluationFiles) -> Table | None:
     return Table("tokens", "Tokens of an answer", (*columns, *numbers), tuple(lines), note)
 
 
+def time_table(rows: Sequence[Row], files: EvaluationFiles) -> Table | None:
+    """How long each model took for each benchmark; None where nobody kept it."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    lines = []
+    for task, profile in task_keys(rows):
+        times = [files.time(model, task, profile) for model in models]
+        if any("seconds" in time for time in times):
+            cells = (Cell(time.get("seconds"), mark="*" if time.get("resumed") else "") for time in times)
+            lines.append((Cell(_label(rows, task)), Cell(profile), Cell(files.about(task, profile).get("n")), *cells))
+    if not lines:
+        return None
+    columns = (Column("task", "task"), Column("profile", "profile"), Column("items", "items", "count"))
+    durations = (Column(model, model, "duration") for model in models)
+    note = (
+        "Wall time from the first prompt's tokenisation to the last judgement; with several processes benchmarks "
+        "overlap. * went on where it had stopped: the time of the last process alone."
+    )
+    return Table("times", "Time per benchmark", (*columns, *durations), tuple(lines), note)
+
+
 def warnings_of(rows: Sequence[Row], files: EvaluationFiles) -> list[str]:
     """What a reader should know before believing a score."""
     return list(dict.fromkeys([*_output_warnings(files), *_data_warnings(rows, files), *_average_warnings(rows)]))
@@ -140,6 +163,9 @@ def _output_warnings(files: EvaluationFiles) -> Iterator[str]:
 
 
 def _data_warnings(rows: Sequence[Row], files: EvaluationFiles) -> Iterator[str]:
+    if files.not_scored:
+        skipped = ", ".join(row["label"] for row in files.not_scored)
+        yield f"Not scored, for want of a prompt or shot file: {skipped}."
     limited: dict[str, None] = {}
     for task, profile in task_keys(rows):
         about = files.about(task, profile)

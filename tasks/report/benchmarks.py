@@ -26,7 +26,7 @@ from tasks.report.tables import Table, as_json, from_json
 # Where on the page a table stands, by the beginning of its name.
 _PLACES = (
     "averages", "categories", "scores-", "further-", "differences-", "published", "other-metrics", "tasks",
-    "contamination", "diagnostics", "tokens", "held-out",
+    "contamination", "diagnostics", "tokens", "times", "held-out",
 )  # fmt: skip
 
 
@@ -59,6 +59,7 @@ def _tables(files: EvaluationFiles, rows: Sequence[Row], published: bool) -> lis
         diagnostics.subset_table(files),
         diagnostics.flag_table(files),
         diagnostics.token_table(rows, files),
+        diagnostics.time_table(rows, files),
     ]
 
 

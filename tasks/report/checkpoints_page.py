@@ -8,19 +8,17 @@ In: rows of scores as `flows.checkpoints.score_rows` gives them. Out: `checkpoin
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-
-from markupsafe import Markup
 
 from storage.uri import join, write_bytes
 from tasks.report.benchmark_tables import average_table, score_tables
-from tasks.report.comparison_charts import measure_curve
+from tasks.report.comparison_charts import curve_charts
 from tasks.report.measure_tables import measure_table
 from tasks.report.page import render_page
+from tasks.report.rows_csv import in_words, rows_csv
 from tasks.report.score_curves import TRAINED, is_benchmark, score_curves
 from tasks.report.tables import Column, Table, as_json, with_best, write_exports
 
@@ -32,13 +30,11 @@ Rows = Sequence[Mapping[str, Any]]
 def write_checkpoints(name: str, rows: Rows, out: str) -> list[str]:
     """Write the page and its exports below `out`; their relative paths."""
     tables = checkpoint_tables(rows)
-    charts = [
-        Markup(measure_curve(curve.title, curve.base, curve.lines, curve.published)) for curve in score_curves(rows)
-    ]
+    charts = curve_charts(score_curves(rows))
     facts = {"name": name, "num_checkpoints": len({row["step"] for row in rows if row["model"] == TRAINED})}
     page = render_page(PAGE, facts, tables=tables, charts=charts)
     data = json.dumps(facts | {"tables": [as_json(table) for table in tables]}, ensure_ascii=False, indent=1)
-    written = {PAGE: page, "checkpoints.csv": _csv(rows), "checkpoints.json": data + "\n"}
+    written = {PAGE: page, "checkpoints.csv": rows_csv(rows, nested=in_words), "checkpoints.json": data + "\n"}
     for path, text in written.items():
         write_bytes(join(out, path), text.encode())
     return [*written, *write_exports(tables, out)]
@@ -61,17 +57,7 @@ def checkpoint_name(row: Mapping[str, Any]) -> str:
 
 
 def _of_checkpoints(table: Table) -> Table:
+    """A table of models as one of checkpoints, whose best is marked; the initialised model is not compared."""
     columns = (Column("checkpoint", "checkpoint"), *table.columns[1:])
     compared = [number for number, row in enumerate(table.rows) if row[0].value != "initialized"]
-    return with_best(Table(table.name, table.title, columns, table.rows, table.note), compared)
-
-
-def _csv(rows: Rows) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer.writerow(names)
-    for row in rows:
-        values = (row.get(name) for name in names)
-        writer.writerow(["" if v is None else " ".join(v) if isinstance(v, list) else v for v in values])
-    return text.getvalue()
+    return with_best(replace(table, columns=columns), compared)

@@ -22,10 +22,10 @@ from tasks.report.benchmark_tables import (
     difference_tables,
     score_tables,
 )
-from tasks.report.comparison_charts import measure_curve
+from tasks.report.comparison_charts import curve_charts
 from tasks.report.evaluation_files import Row, benchmark_rows
 from tasks.report.measure_tables import measure_difference_table, measure_table
-from tasks.report.score_curves import TRAINED, is_benchmark, score_curves
+from tasks.report.score_curves import TRAINED, Curve, is_benchmark, score_curves
 from tasks.report.tables import Table, as_json, from_json
 
 if TYPE_CHECKING:
@@ -82,10 +82,7 @@ def benchmark_tables(facts: Mapping[str, Any]) -> list[Table]:
 
 def benchmark_curves(facts: Mapping[str, Any]) -> list[Markup]:
     """The charts of such facts."""
-    return [
-        Markup(measure_curve(curve["title"], curve["base"], curve["lines"], curve["published"]))
-        for curve in facts["curves"]
-    ]
+    return curve_charts(Curve(**curve) for curve in facts["curves"])
 
 
 def _score_rows(variant: VariantRun, made: RunArtifacts) -> Iterator[tuple[int, Row]]:

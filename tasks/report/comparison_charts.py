@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tasks.report.charts import MUTED, SERIES, WIDTH, inline_svg, styled
-from tasks.report.score_curves import Points, score_curves
+from tasks.report.score_curves import Curve, Points, score_curves
 
 # A sweep may have more variants than a chart has colours that can be told apart: then dashes, then dots.
 _DASHES = ("-", "--", ":")
 _MARKERS = ("o", "s", "^")
 _PUBLISHED_MARKERS = ("D", "P", "v", "X")
 _MAX_COLUMNS = 3  # of panels
+
+
+def curve_charts(curves: Iterable[Curve]) -> list[Markup]:
+    """A chart of each curve, for a page."""
+    return [Markup(measure_curve(curve.title, curve.base, curve.lines, curve.published)) for curve in curves]
 
 
 def measure_curve(

@@ -75,6 +75,20 @@ class EvaluationFiles:
         return list(self._json("diagnostics.json") or ())
 
     @cached_property
+    def not_scored(self) -> list[Row]:
+        """`task`, `profile` and `label` of what was skipped, because its prompt or shot file was not there."""
+        return list(self._json("not_scored.json") or ())
+
+    def time(self, model: str, task: str, profile: str) -> Row:
+        """`seconds` that a model took for a benchmark, and whether it was `resumed`; empty where nobody kept it.
+
+        From the stage's own record: times are none of the files that the same evaluation gives again.
+        """
+        record = self._json(f"_shards/{model}@{task}-{profile}.json") or {}
+        found: Row = record.get("details", {})
+        return found
+
+    @cached_property
     def _scores(self) -> list[Row]:
         return self._lines("scores.jsonl")
 

@@ -1,25 +1,25 @@
 """One evaluation on one self-contained page, and its tables as CSV, JSON and LaTeX.
 
 In: an evaluate artifact, or the folder that `hibari evaluate model` wrote. Out: `evaluation.html` (nothing loaded from
-anywhere, no script), `scores.csv` (every score row), `scores.json` (every figure of the page), `scores.tex` (the score
-tables), and each table as `tables/<name>.csv`, `.json`, `.tex`. The bytes are a function of the evaluation's files.
+anywhere, no script), `scores.csv` (every score row), `scores.json` (every figure of the page but times), `scores.tex`
+(the score tables), and each table as `tables/<name>.csv`, `.json`, `.tex`. The bytes are a function of the evaluation's
+files.
 
     write_pages("runs/evaluate/demo-0123456789ab", "out/evaluation")
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from storage.uri import join, write_bytes
 from tasks.report.benchmarks import benchmark_charts, benchmark_facts, shown_tables
-from tasks.report.evaluation_files import EvaluationFiles, Row
+from tasks.report.evaluation_files import EvaluationFiles
 from tasks.report.measure_tables import measure_table
 from tasks.report.page import render_page
+from tasks.report.rows_csv import rows_csv
 from tasks.report.tables import as_json, as_latex, write_exports
 
 PAGE = "evaluation.html"
@@ -56,7 +56,9 @@ def write_pages(artifact: str, out: str, published: bool = True) -> list[str]:
     places = shown_tables(facts)
     everything = [table for found in places.values() for table in found]
     latex = "\n".join(as_latex(table) for place in _IN_LATEX for table in places[place])
-    data = json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    # The same evaluation made again has the same scores, and took another time.
+    timeless = {**facts, "tables": [table for table in facts["tables"] if table["name"] != "times"]}
+    data = json.dumps(timeless, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False) + "\n"
     written = {PAGE: render(facts), "scores.csv": score_csv(files), "scores.json": data, "scores.tex": latex}
     for name, text in written.items():
         write_bytes(join(out, name), text.encode())
@@ -94,18 +96,4 @@ def render(facts: Mapping[str, Any]) -> str:
 
 def score_csv(files: EvaluationFiles) -> str:
     """Every score row, those of subsets too, as they are in scores.jsonl; mappings as JSON."""
-    rows: list[Row] = [*files.scores, *files.subsets]
-    others = dict.fromkeys(name for row in rows for name in row if name not in _FIRST)
-    names = [name for name in _FIRST if any(name in row for row in rows)] + list(others)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([_plain(row.get(name)) for name in names])
-    return text.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    if value is None:
-        return ""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, dict | list) else value
+    return rows_csv([*files.scores, *files.subsets], first=_FIRST)

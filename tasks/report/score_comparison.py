@@ -9,20 +9,17 @@ figure), `comparison.csv` (every row), and each table as `tables/<name>.csv`, `.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from storage.uri import join, write_bytes
 from tasks.report.comparison_benchmarks import compared_benchmarks, compared_measures
-from tasks.report.comparison_charts import measure_curve
+from tasks.report.comparison_charts import curve_charts
 from tasks.report.comparison_markdown import setting
 from tasks.report.evaluation_files import Row
 from tasks.report.page import render_page
+from tasks.report.rows_csv import in_words, rows_csv
 from tasks.report.score_curves import score_curves
 from tasks.report.tables import Table, as_json, as_markdown, from_json, write_exports
 
@@ -33,15 +30,11 @@ PAGE = "comparison.html"
 def write_score_comparison(facts: Mapping[str, Any], out: str) -> list[str]:
     """Write the page and its exports below `out`; their relative paths."""
     tables = comparison_tables(facts)
-    curves = [
-        Markup(measure_curve(curve.title, curve.base, curve.lines, curve.published))
-        for curve in score_curves(facts["scaling"])
-        if curve.num_points > 1
-    ]
+    curves = curve_charts(curve for curve in score_curves(facts["scaling"]) if curve.num_points > 1)
     page = render_page(TEMPLATE, {**facts, "name": title(facts)}, {"setting": setting}, tables=tables, charts=curves)
     data = {**facts, "tables": [as_json(table) for table in tables]}
     text = json.dumps(data, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    written = {PAGE: page, "comparison.json": text, "comparison.csv": _csv(facts["rows"])}
+    written = {PAGE: page, "comparison.json": text, "comparison.csv": rows_csv(facts["rows"], nested=in_words)}
     for path, content in written.items():
         write_bytes(join(out, path), content.encode())
     return [*written, *write_exports(tables, out)]
@@ -80,14 +73,3 @@ def _both_sides(differences: Sequence[Row]) -> list[Row]:
             bare = {name: kept for name, kept in row.items() if not name.startswith("difference")}
             found.setdefault(key, {**bare, "model": row[side], "value": row[value]})
     return list(found.values())
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        values = (row.get(name) for name in names)
-        writer.writerow(["" if v is None else " ".join(map(str, v)) if isinstance(v, list) else v for v in values])
-    return text.getvalue()

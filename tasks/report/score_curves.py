@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.report.benchmark_tables import AVERAGE
+from tasks.report.evaluation_files import NO_BENCHMARK
 from tasks.report.formats import language, words
 from tasks.report.published import Published, load_published
 
@@ -72,7 +73,7 @@ def measure_name(row: Mapping[str, Any], *, with_profile: bool) -> str:
 
 def is_benchmark(row: Mapping[str, Any]) -> bool:
     """Whether it is of a benchmark or an average; bits per byte, the probe, and rows of old are not."""
-    return row.get("kind") not in (None, "bits", "probe")
+    return row.get("kind") not in (None, *NO_BENCHMARK)
 
 
 def _curve(

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from storage.uri import join, write_bytes
 from tasks.report import formats
 
-Kind = Literal["text", "score", "points", "bits", "signed", "count", "size"]
+Kind = Literal["text", "score", "points", "bits", "signed", "count", "size", "duration"]
 _POINTS = 100
 
 
@@ -29,7 +29,7 @@ class Column:
     """A column: `name` in exports, `label` on pages, `group` above it, `note` below it.
 
     `kind`: score (a share of one, shown in percent without the sign), points (a difference of two), bits (bits per
-    byte), signed (a difference of two), count, size (of any magnitude); text is as it is.
+    byte), signed (a difference of two), count, size (of any magnitude), duration (seconds); text is as it is.
     """
 
     name: str
@@ -97,6 +97,7 @@ _SHOWN: dict[Kind, Callable[[Any], str]] = {
     "signed": formats.signed,
     "count": formats.count,
     "size": formats.significant,
+    "duration": formats.duration,
 }
 
 

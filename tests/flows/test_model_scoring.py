@@ -96,10 +96,30 @@ def test_other_settings_in_the_same_folder_are_refused_with_what_differs(
 
 
 def test_settings_that_scored_nothing_may_change(folder: Path, tmp_path: Path) -> None:
-    failed = evaluate(folder, tmp_path, "--prompts", str(tmp_path / "nowhere"))
+    failed = evaluate(folder, tmp_path, "--task", "niilc", "--prompts", str(tmp_path / "nowhere"))
     assert failed.exit_code == 2
     assert "niilc (swallow-2023): expected niilc.json" in failed.output
     assert evaluate(folder, tmp_path, "--limit", "2", "--profile", "strict").exit_code == 0
+
+
+def test_without_its_prompt_file_a_profile_is_skipped_and_told(folder: Path, tmp_path: Path) -> None:
+    """Named by nobody, it must not keep the others from being scored; a folder that is named must be there."""
+    out, prompts = tmp_path / "out", tmp_path / "prompts"
+    gone = evaluate(folder, out, "--prompts", str(prompts))
+    assert (gone.exit_code, f"{prompts}: no such folder" in gone.output) == (2, True)
+    prompts.mkdir()
+    options = ("--prompts", str(prompts), "--limit", "2")
+    done = evaluate(folder, out, *options)
+    assert done.exit_code == 0, done.output
+    assert "not scored, for want of a prompt or shot file: Answers (swallow-2023)" in done.output
+    assert {path.name.partition("-")[2] for path in (out / "examples").iterdir()} == {
+        "jcommonsenseqa-strict.jsonl", "jcommonsenseqa-swallow-2023.jsonl", "niilc-strict.jsonl",
+    }  # fmt: skip
+    assert "Not scored, for want of" in (out / "evaluation.html").read_text(encoding="utf-8")
+    stand_ins.write_prompts(prompts)
+    later = evaluate(folder, out, *options)
+    assert later.exit_code == 2, "now there is more to ask, in a folder of its own"
+    assert "benchmarks.niilc" in later.output
 
 
 def test_what_is_wrong_is_said_and_exit_code_2(folder: Path, tmp_path: Path) -> None:

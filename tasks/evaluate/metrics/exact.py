@@ -1,13 +1,18 @@
 """Exact match.
 
-exact_match(" １８ ", ["18", "十八"]) == 1.0
+In: a prediction and what it is compared with; out: 1 or 0, and the metric that is their mean.
+
+    exact_match(" １８ ", ["18", "十八"]) == 1.0
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tasks.evaluate.metric import mean
 from tasks.evaluate.metrics.normalise import nfkc
+
+EXACT_MATCH = mean("exact_match", "exact_match")
 
 
 def exact_match(pred: str, golds: Sequence[str]) -> float:

@@ -10,23 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement
-from tasks.evaluate.metric import mean
+from tasks.evaluate.benchmark import Benchmark, Files, Item, Items, Judgement
+from tasks.evaluate.metrics.exact import EXACT_MATCH
 from tasks.evaluate.metrics.numbers import gsm8k_gold, harness_gsm8k_answer, last_number
 from tasks.evaluate.requests import Generate, Request, Result
 from tasks.evaluate.suite.answers import generated
-from tasks.evaluate.suite.harness_shots import (
-    COMMON_QUIRKS,
-    DRAWN,
-    MAX_TOKENS,
-    NOT_THE_TRAINING_SPLIT,
-    TOKEN_LIMIT,
-    from_training,
-    harness_context,
-    training_or_evaluated,
-)
+from tasks.evaluate.suite.harness_form import MAX_TOKENS, harness_context, harness_form
 from tasks.evaluate.suite.reading import NoItemError, Place, read_items, records, text
-from tasks.evaluate.suite.strict_form import Asked, strict_form
+from tasks.evaluate.suite.strict_form import Asked, strict_line_form
 
 if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
@@ -36,7 +27,6 @@ WHERE = (
     "(grade_school_math/data/test.jsonl: save it as gsm8k/test.jsonl; train.jsonl, for the shots of swallow-2023: "
     "gsm8k/train.jsonl), and on the Hugging Face hub as hf:openai/gsm8k:main@test"
 )
-EXACT_MATCH = mean("exact_match", "exact_match")
 
 
 def read(files: Files) -> Items:
@@ -68,7 +58,7 @@ def _judge_swallow(item: Item, results: Sequence[Result], encoder: Encoder) -> J
     return _judgement(item, output, found, right=found == item.gold, flags=flags)
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     return Asked(after=_question(parts["question"]))
 
 
@@ -94,26 +84,20 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": strict_form(
-            "gsm8k", asked=_asked, between=" ", judge=_judge_strict, metrics=(EXACT_MATCH,), max_characters=600
+        "strict": strict_line_form(
+            "gsm8k", asked=_asked_strict, between=" ", judge=_judge_strict, metrics=(EXACT_MATCH,), max_characters=600
         ),
-        "swallow-2023": Form(
-            version=1,
-            num_shots=8,
-            shots=from_training(read, 8),
-            shots_from=training_or_evaluated,
+        "swallow-2023": harness_form(
+            training=read,
             ask=_ask_swallow,
             judge=_judge_swallow,
             metrics=(EXACT_MATCH,),
+            generates=True,
             quirks=(
                 "Only a number after `#### ` counts (strict match); the first such is compared as a string without its "
                 "commas, so `18.` and `18.0` are wrong where 18 is right.",
                 "The answer ends at the first colon, also within the reasoning.",
                 "The shots hold the calculator marks of the data set, such as `<<3*4=12>>`, which models imitate.",
-                DRAWN,
-                NOT_THE_TRAINING_SPLIT,
-                TOKEN_LIMIT,
-                *COMMON_QUIRKS,
             ),
         ),
     },

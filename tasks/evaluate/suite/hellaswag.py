@@ -11,25 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement
-from tasks.evaluate.requests import LogLikelihood, Request, Result
-from tasks.evaluate.suite.choices import ACCURACY, ACCURACY_PER_BYTE, judge_choices
-from tasks.evaluate.suite.harness_shots import (
-    COMMON_QUIRKS,
-    DRAWN,
-    NOT_THE_TRAINING_SPLIT,
-    from_training,
-    harness_context,
-    training_or_evaluated,
-)
+from tasks.evaluate.benchmark import Benchmark, Files, Item, Items
+from tasks.evaluate.requests import Request
+from tasks.evaluate.suite.choices import ACCURACY, ACCURACY_PER_BYTE, ask_choices, ask_harness_choices, judge_choices
+from tasks.evaluate.suite.harness_form import harness_form
 from tasks.evaluate.suite.reading import NoItemError, Place, read_items, records, text, texts, whole_number
-from tasks.evaluate.suite.strict_form import NUM_SHOTS, Asked, strict_context, strict_file, strict_shots
-
-if TYPE_CHECKING:
-    from tokenizer.encoder import Encoder
+from tasks.evaluate.suite.strict_form import Asked, strict_context, strict_form
 
 NUM_CHOICES = 4
 WHERE = (
@@ -47,19 +36,18 @@ def read(files: Files) -> Items:
 
 def _item(place: Place, row: Mapping[str, Any]) -> Item:
     if "ctx_a" in row:
-        second = row.get("ctx_b") or ""
-        scene = f"{text(row, 'activity_label')}: {text(row, 'ctx_a')} {second.capitalize()}"
-        query, field, gold = _prepared(scene), "endings", "label"
-        choices = [_prepared(ending) for ending in texts(row, field, at_least=NUM_CHOICES)]
+        second = (row.get("ctx_b") or "").capitalize()
+        query = _prepared(f"{text(row, 'activity_label')}: {text(row, 'ctx_a')} {second}")
+        choices = [_prepared(ending) for ending in texts(row, "endings", at_least=NUM_CHOICES)]
     else:
-        query, gold = text(row, "query"), "gold"
+        query = text(row, "query")
         choices = texts(row, "choices", at_least=NUM_CHOICES)
     if not all(choices):
         raise NoItemError(f"expected {NUM_CHOICES} endings with text in them, got an empty one")
-    right = whole_number(row, gold, below=len(choices))
+    gold = whole_number(row, "label" if "ctx_a" in row else "gold", below=len(choices))
     own = row.get("ind")
     identity = place.id if own is None else str(own)
-    return Item(identity, {"query": query, "choices": choices}, right, f"{query} {choices[right]}")
+    return Item(identity, {"query": query, "choices": choices}, gold, f"{query} {choices[gold]}")
 
 
 def _prepared(raw: str) -> str:
@@ -67,25 +55,11 @@ def _prepared(raw: str) -> str:
     return _BRACKETS.sub("", raw.strip().replace(" [title]", ". ")).replace("  ", " ")
 
 
-def _continuations(choices: Sequence[str]) -> list[str]:
-    return [f" {choice}" for choice in choices]
-
-
-def _ask_swallow(item: Item, shots: Sequence[Item]) -> tuple[Request, ...]:
-    examples = [shot.parts["query"] + _continuations(shot.parts["choices"])[shot.gold] for shot in shots]
-    context = harness_context(examples, after=item.parts["query"])
-    return tuple(LogLikelihood(context, choice) for choice in _continuations(item.parts["choices"]))
-
-
 def _ask_strict(item: Item, shots: Sequence[Mapping[str, Any]]) -> tuple[Request, ...]:
     context = strict_context(
         "hellaswag", [f"{shot['query']} {shot['answer']}" for shot in shots], Asked(after=item.parts["query"])
     )
-    return tuple(LogLikelihood(context, choice) for choice in _continuations(item.parts["choices"]))
-
-
-def _judge(item: Item, results: Sequence[Result], encoder: Encoder) -> Judgement:
-    return judge_choices(item, results, _continuations(item.parts["choices"]))
+    return ask_choices(context, item)
 
 
 BENCHMARK = Benchmark(
@@ -98,29 +72,16 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": Form(
-            version=1,
-            num_shots=NUM_SHOTS,
-            shots=partial(strict_shots, "hellaswag"),
-            shots_from=partial(strict_file, "hellaswag"),
-            ask=_ask_strict,
-            judge=_judge,
-            metrics=(ACCURACY, ACCURACY_PER_BYTE),
-        ),
-        "swallow-2023": Form(
-            version=1,
-            num_shots=8,
-            shots=from_training(read, 8),
-            shots_from=training_or_evaluated,
-            ask=_ask_swallow,
-            judge=_judge,
+        "strict": strict_form("hellaswag", ask=_ask_strict, judge=judge_choices, metrics=(ACCURACY, ACCURACY_PER_BYTE)),
+        "swallow-2023": harness_form(
+            training=read,
+            ask=ask_harness_choices,
+            judge=judge_choices,
             metrics=(ACCURACY,),
+            generates=False,
             quirks=(
                 "An ending is scored by the sum of its log-likelihoods, so short endings have an advantage (`acc`, not "
                 "`acc_norm`).",
-                DRAWN,
-                NOT_THE_TRAINING_SPLIT,
-                *COMMON_QUIRKS,
             ),
         ),
     },

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.evaluate.benchmark import Benchmark, Files, Item, Items, Judgement
-from tasks.evaluate.metric import mean
+from tasks.evaluate.metrics.exact import EXACT_MATCH
 from tasks.evaluate.metrics.normalise import nfkc
 from tasks.evaluate.requests import Result
+from tasks.evaluate.suite.answers import output_line
 from tasks.evaluate.suite.labels import bare
 from tasks.evaluate.suite.llm_jp import llm_jp_form
 from tasks.evaluate.suite.reading import Place, read_items, records, text, whole_number
-from tasks.evaluate.suite.strict_form import Asked, output_line, strict_form
+from tasks.evaluate.suite.strict_form import Asked, strict_line_form
 
 if TYPE_CHECKING:
     from storage.source_records import Record
@@ -48,12 +49,12 @@ def _item(place: Place, row: Record) -> Item:
     return Item(str(row.get("q_id", place.id)), parts, label, f"{question}\n{choices[label]}")
 
 
-def _harness_asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_swallow(parts: Mapping[str, Any]) -> Asked:
     choices = ",".join(f"{number}.{choice}" for number, choice in enumerate(parts["choices"]))
     return Asked(after=f"質問：{parts['question']}\n選択肢：{choices}")
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     choices = "".join(f"{number}. {choice}\n" for number, choice in enumerate(parts["choices"]))
     return Asked(after=f"質問：{parts['question']}\n{choices}答え：")
 
@@ -87,11 +88,11 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": strict_form(
+        "strict": strict_line_form(
             "jcommonsenseqa",
-            asked=_asked,
+            asked=_asked_strict,
             judge=_judge,
-            metrics=(mean("exact_match", "exact_match"),),
+            metrics=(EXACT_MATCH,),
             max_characters=32,  # a number, or a choice in full: the longest has 14
             classes=NUMBERS,
             quirks=(
@@ -100,7 +101,7 @@ BENCHMARK = Benchmark(
         ),
         "swallow-2023": llm_jp_form(
             "jcommonsenseqa",
-            asked=_harness_asked,
+            asked=_asked_swallow,
             gold=lambda item: str(item.gold),
             metric="exact_match",
             labels=NUMBERS,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.evaluate.benchmark import Benchmark, Files, Item, Items
 from tasks.evaluate.suite.llm_jp import llm_jp_form
 from tasks.evaluate.suite.reading import Place, read_items, records, text
-from tasks.evaluate.suite.strict_form import ANSWER_METRICS, Asked, judge_answer, strict_form
+from tasks.evaluate.suite.strict_form import ANSWER_METRICS, Asked, judge_answer, strict_line_form
 
 if TYPE_CHECKING:
     from storage.source_records import Record
@@ -39,11 +39,11 @@ def _item(place: Place, row: Record) -> Item:
     return Item(str(row.get("qid", place.id)), {"question": question}, answer, f"{question}\n{answer}")
 
 
-def _harness_asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_swallow(parts: Mapping[str, Any]) -> Asked:
     return Asked(after=f"質問：{parts['question']}")
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     return Asked(after=f"質問：{parts['question']}\n答え：")
 
 
@@ -56,14 +56,14 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": strict_form(
+        "strict": strict_line_form(
             "jemhopqa",
-            asked=_asked,
+            asked=_asked_strict,
             judge=partial(judge_answer, lambda item: [item.gold]),
             metrics=ANSWER_METRICS,
             max_characters=48,  # the longest answer of all splits has 31
         ),
-        "swallow-2023": llm_jp_form("jemhopqa", asked=_harness_asked, gold=lambda item: item.gold, metric="char_f1"),
+        "swallow-2023": llm_jp_form("jemhopqa", asked=_asked_swallow, gold=lambda item: item.gold, metric="char_f1"),
     },
     notes=(
         "dev.json is the first release, with some wrong answers (a date as the number 40466); version 1.1 corrects "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.evaluate.benchmark import Benchmark, Files, Item, Items
 from tasks.evaluate.suite.llm_jp import llm_jp_form
 from tasks.evaluate.suite.reading import Place, read_items, squad_records, text, texts
-from tasks.evaluate.suite.strict_form import ANSWER_METRICS, Asked, judge_answer, strict_form
+from tasks.evaluate.suite.strict_form import ANSWER_METRICS, Asked, judge_answer, strict_line_form
 
 if TYPE_CHECKING:
     from storage.source_records import Record
@@ -47,11 +47,11 @@ def _item(place: Place, row: Record) -> Item:
     return Item(str(row.get("id") or place.id), parts, answers, found)
 
 
-def _harness_asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_swallow(parts: Mapping[str, Any]) -> Asked:
     return Asked(before="文章：", passage=parts["context"], after=f"\n質問：{parts['question']}")
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     title = f"題名：{parts['title']}\n" if parts["title"] else ""
     return Asked(
         before=f"{title}文章：",
@@ -69,16 +69,16 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": strict_form(
+        "strict": strict_line_form(
             "jsquad",
-            asked=_asked,
+            asked=_asked_strict,
             judge=partial(judge_answer, lambda item: item.gold),
             metrics=ANSWER_METRICS,
             max_characters=64,  # a short span: of every question's answers the shortest has 19 at most
         ),
         "swallow-2023": llm_jp_form(
             "jsquad",
-            asked=_harness_asked,
+            asked=_asked_swallow,
             gold=lambda item: item.gold[0],
             metric="char_f1",
             quirks=("Only the first of an item's two or three answers counts.",),

@@ -1,4 +1,4 @@
-"""Labels of classification tasks: as files give them, and as models write them.
+"""Labels of classification tasks: as files give them, as models write them, and the strict form that asks for one.
 
 label = read_label(row, "label", ("entailment", "contradiction", "neutral"))
 written_label("「含意」。", {"entailment": "含意", ...}) == "entailment"
@@ -6,19 +6,22 @@ written_label("「含意」。", {"entailment": "含意", ...}) == "entailment"
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tasks.evaluate.benchmark import Item, Judgement
-from tasks.evaluate.metric import Metric, mean
+from tasks.evaluate.benchmark import Form, Item, Judgement
 from tasks.evaluate.metrics.classes import balanced_accuracy, class_columns
 from tasks.evaluate.requests import Result
+from tasks.evaluate.suite.answers import output_line
+from tasks.evaluate.suite.choices import ACCURACY
 from tasks.evaluate.suite.reading import NoItemError, whole_number
-from tasks.evaluate.suite.strict_form import output_line
+from tasks.evaluate.suite.strict_form import Asked, strict_line_form
 
 if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
 
+MAX_CHARACTERS = 16  # a label, and what may stand around it
 _AROUND = " 　、。，．,.:;!?「」『』（）()[]【】\"'`*"  # may stand around a label
 
 
@@ -53,12 +56,26 @@ def written_label(line: str, written: Mapping[str, str]) -> str | None:
     return None
 
 
-def label_metrics(classes: tuple[str, ...]) -> tuple[Metric, ...]:
-    """Balanced accuracy first: the classes of these tasks are skewed."""
-    return (balanced_accuracy(classes), mean("accuracy", "accuracy"))
+def strict_label_form(name: str, *, asked: Callable[[Mapping[str, Any]], Asked], written: Mapping[str, str]) -> Form:
+    """The strict form of a classification; balanced accuracy first, for the classes of these tasks are skewed.
+
+    Args:
+        asked: (parts of an item or a shot) -> what is asked.
+        written: label -> as the shots write it in Japanese.
+    """
+    classes = tuple(written)
+    return strict_line_form(
+        name,
+        asked=asked,
+        judge=partial(_judge, written),
+        metrics=(balanced_accuracy(classes), ACCURACY),
+        max_characters=MAX_CHARACTERS,
+        classes=classes,
+        quirks=("The label counts in Japanese, as the shots write it, and by its English name.",),
+    )
 
 
-def judge_label(written: Mapping[str, str], item: Item, results: Sequence[Result], encoder: Encoder) -> Judgement:
+def _judge(written: Mapping[str, str], item: Item, results: Sequence[Result], encoder: Encoder) -> Judgement:
     """Whether the output is the label of the item."""
     output, line = output_line(results)
     predicted = written_label(line, written)

@@ -38,6 +38,7 @@ from storage.uri import exists, join, read_bytes
 from tasks.evaluate.benchmark import Files, Form, Item, Items, Judgement, MissingDataError, Shots
 from tasks.evaluate.metric import mean
 from tasks.evaluate.metrics.classes import balanced_accuracy, class_columns
+from tasks.evaluate.metrics.exact import EXACT_MATCH, harness_exact_match
 from tasks.evaluate.metrics.fuzzy import fuzzy_ratio
 from tasks.evaluate.metrics.normalise import first_line, nfkc
 from tasks.evaluate.requests import Context, Generate, Generated, Request, Result
@@ -56,7 +57,6 @@ WHERE = (
 )
 NUM_SHOTS = 4
 PREAMBLE = "preamble.txt"
-EXACT_MATCH = mean("exact_match", "exact_match")
 FUZZY_RATIO = mean("fuzzy_ratio", "fuzzy_ratio")
 HarnessMetric = Literal["exact_match", "char_f1"]
 
@@ -259,7 +259,7 @@ def _judge(
     if metric == "char_f1":
         columns["fuzzy_ratio"] = fuzzy_ratio(normalised, gold)
     else:
-        columns["exact_match"] = float(normalised == gold)
+        columns["exact_match"] = harness_exact_match(normalised, gold)
     if labels and predicted is None:
         flags.append("unparsable")
     if balanced:

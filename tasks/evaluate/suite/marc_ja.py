@@ -13,14 +13,13 @@ Source: Kurihara et al., "JGLUE: Japanese General Language Understanding Evaluat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.evaluate.benchmark import Benchmark, Files, Item, Items
-from tasks.evaluate.suite.labels import judge_label, label_metrics, read_label
+from tasks.evaluate.suite.labels import read_label, strict_label_form
 from tasks.evaluate.suite.llm_jp import llm_jp_form
 from tasks.evaluate.suite.reading import Place, read_items, records, text
-from tasks.evaluate.suite.strict_form import Asked, strict_form
+from tasks.evaluate.suite.strict_form import Asked
 
 if TYPE_CHECKING:
     from storage.source_records import Record
@@ -47,11 +46,11 @@ def _item(place: Place, row: Record) -> Item:
     return Item(str(row.get("review_id", place.id)), {"review": review}, label, review[:REVIEW_BEGINNING])
 
 
-def _harness_asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_swallow(parts: Mapping[str, Any]) -> Asked:
     return Asked(before="レビュー：", passage=parts["review"], after="")
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     return Asked(before="レビュー：", passage=parts["review"], after="\n評価：")
 
 
@@ -66,18 +65,10 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": strict_form(
-            "marc_ja",
-            asked=_asked,
-            judge=partial(judge_label, LABELS),
-            metrics=label_metrics(CLASSES),
-            max_characters=16,
-            classes=CLASSES,
-            quirks=("The label counts in Japanese, as the shots write it, and by its English name.",),
-        ),
+        "strict": strict_label_form("marc_ja", asked=_asked_strict, written=LABELS),
         "swallow-2023": llm_jp_form(
             "marc_ja",
-            asked=_harness_asked,
+            asked=_asked_swallow,
             gold=lambda item: item.gold,
             metric="exact_match",
             labels=CLASSES,

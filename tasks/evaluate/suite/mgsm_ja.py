@@ -14,26 +14,20 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement, MissingDataError, Shots
-from tasks.evaluate.metric import mean
+from tasks.evaluate.metrics.exact import EXACT_MATCH
 from tasks.evaluate.metrics.numbers import harness_mgsm_number, last_number
 from tasks.evaluate.requests import Context, Generate, Request, Result
 from tasks.evaluate.suite.answers import generated
-from tasks.evaluate.suite.harness_shots import (
-    MAX_TOKENS,
-    NO_BOS,
-    SEPARATOR,
-    TOKEN_LIMIT,
-    from_training,
-    training_or_evaluated,
-)
+from tasks.evaluate.suite.harness_form import MAX_TOKENS, NO_BOS, SEPARATOR, TOKEN_LIMIT
+from tasks.evaluate.suite.harness_shots import from_training, training_or_evaluated
 from tasks.evaluate.suite.reading import Malformed, NoItemError, Place, Record, read_items, records, text, tsv_rows
-from tasks.evaluate.suite.strict_form import Asked, strict_form
+from tasks.evaluate.suite.strict_form import Asked, strict_line_form
 
 if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
 
 NUM_SHOTS = 4
-QUESTION, ANSWER = "問題：", "ステップごとの答え："
+QUESTION, ANSWER = "問題：", "ステップごとの答え："  # labels of the harness and of the published examples
 WHERE = (
     "MGSM is published by Google under CC BY 4.0 in github.com/google-research/url-nlp (mgsm/mgsm_ja.tsv: save it as "
     "mgsm_ja/mgsm_ja.tsv), and on the Hugging Face hub as hf:juletxara/mgsm:ja@test"
@@ -42,7 +36,6 @@ WHERE_EXAMPLES = (
     'The eight worked examples are the Japanese part of mgsm/exemplars.py there: save them as lines {"q": "問題：…", '
     '"a": "ステップごとの答え：…"} in mgsm_ja/exemplars_ja.jsonl, or name hf:juletxara/mgsm:ja@train'
 )
-EXACT_MATCH = mean("exact_match", "exact_match")
 
 
 def read(files: Files) -> Items:
@@ -51,7 +44,7 @@ def read(files: Files) -> Items:
 
 
 def read_examples(files: Files) -> Items:
-    """Worked examples."""
+    """The worked examples, with the labels of their two parts taken off."""
     return read_items(files.items, f"{WHERE}. {WHERE_EXAMPLES}", records, _example)
 
 
@@ -85,6 +78,7 @@ _draw_from_examples = from_training(read_examples, NUM_SHOTS)
 
 
 def _swallow_shots(items: Items, files: Files, chosen: Sequence[Item] | None) -> Shots:
+    """Of the worked examples alone: the evaluated problems have no solution that could be shown."""
     if files.shots is None:
         raise MissingDataError(
             "swallow-2023 shows four worked examples, and no file of them is given. "
@@ -107,7 +101,7 @@ def _judge_swallow(item: Item, results: Sequence[Result], encoder: Encoder) -> J
     return _judgement(item, output, None if found is None else Decimal(found), flags)
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     return Asked(after=f"問題：{parts['question']}\n解答：")
 
 
@@ -133,7 +127,9 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": strict_form("mgsm_ja", asked=_asked, judge=_judge_strict, metrics=(EXACT_MATCH,), max_characters=300),
+        "strict": strict_line_form(
+            "mgsm_ja", asked=_asked_strict, judge=_judge_strict, metrics=(EXACT_MATCH,), max_characters=300
+        ),
         "swallow-2023": Form(
             version=1,
             num_shots=NUM_SHOTS,

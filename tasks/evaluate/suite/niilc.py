@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.evaluate.benchmark import Benchmark, Files, Item, Items
 from tasks.evaluate.suite.llm_jp import llm_jp_form
 from tasks.evaluate.suite.reading import Malformed, NoItemError, Place, read_items, records, text, texts, xml_elements
-from tasks.evaluate.suite.strict_form import ANSWER_METRICS, Asked, judge_answer, strict_form
+from tasks.evaluate.suite.strict_form import ANSWER_METRICS, Asked, judge_answer, strict_line_form
 
 if TYPE_CHECKING:
     from storage.source_records import Record
@@ -73,11 +73,11 @@ def accepted(item: Item) -> list[str]:
     return answers if len(answers) == 1 else [*answers, "、".join(answers)]
 
 
-def _harness_asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_swallow(parts: Mapping[str, Any]) -> Asked:
     return Asked(after=f"質問：{parts['question']}")
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     return Asked(after=f"質問：{parts['question']}\n答え：")
 
 
@@ -90,9 +90,9 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": strict_form(
+        "strict": strict_line_form(
             "niilc",
-            asked=_asked,
+            asked=_asked_strict,
             judge=partial(judge_answer, accepted),
             metrics=ANSWER_METRICS,
             max_characters=200,  # the longest joined list has 173
@@ -103,7 +103,7 @@ BENCHMARK = Benchmark(
         ),
         "swallow-2023": llm_jp_form(
             "niilc",
-            asked=_harness_asked,
+            asked=_asked_swallow,
             gold=lambda item: ",".join(item.gold),
             metric="char_f1",
             quirks=("Several answers are one gold, joined with commas, also where they are alternatives.",),

@@ -9,25 +9,14 @@ In: the original JSON lines (`question` with `stem` and `choices`, `answerKey`),
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement
-from tasks.evaluate.requests import LogLikelihood, Request, Result
-from tasks.evaluate.suite.choices import ACCURACY, ACCURACY_PER_BYTE, judge_choices
-from tasks.evaluate.suite.harness_shots import (
-    COMMON_QUIRKS,
-    DRAWN,
-    NOT_THE_TRAINING_SPLIT,
-    from_training,
-    harness_context,
-    training_or_evaluated,
-)
+from tasks.evaluate.benchmark import Benchmark, Files, Item, Items
+from tasks.evaluate.requests import Request
+from tasks.evaluate.suite.choices import ACCURACY, ACCURACY_PER_BYTE, ask_choices, ask_harness_choices, judge_choices
+from tasks.evaluate.suite.harness_form import harness_form
 from tasks.evaluate.suite.reading import NoItemError, Place, read_items, records, text, texts, whole_number
-from tasks.evaluate.suite.strict_form import NUM_SHOTS, Asked, strict_context, strict_file, strict_shots
-
-if TYPE_CHECKING:
-    from tokenizer.encoder import Encoder
+from tasks.evaluate.suite.strict_form import Asked, strict_context, strict_form
 
 KEYS = "ABCD"
 WHERE = (
@@ -67,16 +56,6 @@ def _stem_and_choices(row: Mapping[str, Any]) -> tuple[str, list[str]]:
     return text(row, "question_stem"), texts(nested if isinstance(nested, dict) else row, "text", at_least=len(KEYS))
 
 
-def _continuations(choices: Sequence[str]) -> list[str]:
-    return [f" {choice}" for choice in choices]
-
-
-def _ask_swallow(item: Item, shots: Sequence[Item]) -> tuple[Request, ...]:
-    examples = [shot.parts["query"] + _continuations(shot.parts["choices"])[shot.gold] for shot in shots]
-    context = harness_context(examples, after=item.parts["query"])
-    return tuple(LogLikelihood(context, choice) for choice in _continuations(item.parts["choices"]))
-
-
 def _strict_question(parts: Mapping[str, Any]) -> str:
     return f"Question: {parts['query']}\nAnswer:"
 
@@ -84,11 +63,7 @@ def _strict_question(parts: Mapping[str, Any]) -> str:
 def _ask_strict(item: Item, shots: Sequence[Mapping[str, Any]]) -> tuple[Request, ...]:
     examples = [f"{_strict_question(shot)} {shot['answer']}" for shot in shots]
     context = strict_context("openbookqa", examples, Asked(after=_strict_question(item.parts)))
-    return tuple(LogLikelihood(context, choice) for choice in _continuations(item.parts["choices"]))
-
-
-def _judge(item: Item, results: Sequence[Result], encoder: Encoder) -> Judgement:
-    return judge_choices(item, results, _continuations(item.parts["choices"]))
+    return ask_choices(context, item)
 
 
 BENCHMARK = Benchmark(
@@ -101,30 +76,19 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": Form(
-            version=1,
-            num_shots=NUM_SHOTS,
-            shots=partial(strict_shots, "openbookqa"),
-            shots_from=partial(strict_file, "openbookqa"),
-            ask=_ask_strict,
-            judge=_judge,
-            metrics=(ACCURACY, ACCURACY_PER_BYTE),
+        "strict": strict_form(
+            "openbookqa", ask=_ask_strict, judge=judge_choices, metrics=(ACCURACY, ACCURACY_PER_BYTE)
         ),
-        "swallow-2023": Form(
-            version=1,
-            num_shots=8,
-            shots=from_training(read, 8),
-            shots_from=training_or_evaluated,
-            ask=_ask_swallow,
-            judge=_judge,
+        "swallow-2023": harness_form(
+            training=read,
+            ask=ask_harness_choices,
+            judge=judge_choices,
             metrics=(ACCURACY,),
+            generates=False,
             quirks=(
                 "The question is the beginning of a sentence that the choice ends; no label stands before either.",
                 "A choice is scored by the sum of its log-likelihoods, so short ones have an advantage (`acc`, not "
                 "`acc_norm`).",
-                DRAWN,
-                NOT_THE_TRAINING_SPLIT,
-                *COMMON_QUIRKS,
             ),
         ),
     },

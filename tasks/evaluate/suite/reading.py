@@ -1,7 +1,6 @@
 """How benchmarks' files become items: rows of JSON lines, JSON, tab-separated lines, XML, Parquet, pairs of text files.
 
-In: paths or URIs, plain or compressed (`.gz`, `.bz2`, `.zst`, `.xz`), and `hf:owner/name[:config][@split]`, which the
-`datasets` library reads (an extra; a folder saved by it works without a network: `hf:/data/squad_v2@validation`). A
+In: paths or URIs, plain or compressed (`.gz`, `.bz2`, `.zst`, `.xz`), and `hf:owner/name[:config][@split]` (`hub`). A
 file's name says what it is. Out: `Items`: what is an item, in the order of the files, and for each row that is none
 the file, the line and the reason. A row that cannot be read is counted, never fatal; a file that is not there, is
 damaged, or holds no item at all, is an error.
@@ -15,22 +14,19 @@ damaged, or holds no item at all, is an error.
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from xml.etree import ElementTree
 
-from storage.compressed import TornFileError, compression, read_blocks, read_lines
+from storage.compressed import compression, read_blocks, read_lines
 from storage.source_layout import file_name
 from storage.source_records import Record, json_records, parquet_records
-from storage.uri import exists, is_local, is_web, local_path
+from storage.uri import exists, is_web
 from tasks.evaluate.benchmark import Item, Items, MissingDataError
+from tasks.evaluate.suite.hub import HUB, hub_rows
 
 Row = TypeVar("Row")
-HUB = "hf:"
-_HUB_NAME = re.compile(r"hf:(?P<name>[^:@]+)(?::(?P<config>[^@]+))?(?:@(?P<split>.+))?")
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -148,9 +144,9 @@ def records(uri: str, malformed: Malformed) -> Iterator[tuple[Place, Record]]:
     """
     name = _plain_name(uri)
     if uri.startswith(HUB):
-        yield from _hub_records(uri)
+        yield from _placed(uri, enumerate(hub_rows(uri)))
     elif name.endswith(".parquet"):
-        yield from _parquet(uri, malformed)
+        yield from _placed(uri, parquet_records(uri, (), None, _refusing(uri, malformed)))
     elif name.endswith((".jsonl", ".ndjson")):
         yield from _json_lines(uri, malformed)
     elif name.endswith(".json"):
@@ -222,24 +218,11 @@ def xml_elements(uri: str, malformed: Malformed, tag: str) -> Iterator[tuple[Pla
         yield Place(uri, number), element
 
 
-def json_document(uri: str) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        ValueError: it is no JSON.
-    """
-    try:
-        return json.loads(_whole(uri))
-    except ValueError as error:
-        raise ValueError(f"{uri}: expected a JSON document ({error})") from error
-
-
 def _json_or_none(uri: str) -> Any:
     """A JSON document; None where the file holds several, one a line, or is broken."""
+    content = _whole(uri)
     try:
-        document = json_document(uri)
-    except TornFileError:
-        raise
+        document = json.loads(content)
     except ValueError:
         return None
     # One object without an array of records is a single JSON line.
@@ -259,51 +242,18 @@ def _array(uri: str, document: Any, malformed: Malformed) -> Iterator[tuple[Plac
 
 
 def _json_lines(uri: str, malformed: Malformed) -> Iterator[tuple[Place, Record]]:
-    def refuse(row: int, problem: str) -> None:
-        malformed.append(f"{Place(uri, row + 1)}: {problem}")
+    return _placed(uri, json_records(uri, file_name(uri), _refusing(uri, malformed)))
 
-    for row, record in json_records(uri, file_name(uri), refuse):
+
+def _placed(uri: str, rows: Iterable[tuple[int, Record]]) -> Iterator[tuple[Place, Record]]:
+    """Rows numbered from 0, with their places."""
+    for row, record in rows:
         yield Place(uri, row + 1), record
 
 
-def _parquet(uri: str, malformed: Malformed) -> Iterator[tuple[Place, Record]]:
-    def refuse(row: int, problem: str) -> None:
-        malformed.append(f"{Place(uri, row + 1)}: {problem}")
-
-    for row, record in parquet_records(uri, (), None, refuse):
-        yield Place(uri, row + 1), record
-
-
-def _hub_records(uri: str) -> Iterator[tuple[Place, Record]]:
-    """The rows of a dataset of the hub, or of a folder that `datasets` saved."""
-    match = _HUB_NAME.fullmatch(uri)
-    if match is None:
-        raise ValueError(f"{uri}: expected hf:owner/name, then :config and @split where the dataset has several")
-    dataset = _load_dataset(uri, **match.groupdict())
-    if isinstance(dataset, dict):  # of splits
-        if len(dataset) != 1:
-            raise ValueError(f"{uri}: it has the splits {', '.join(dataset)}; say which: {uri}@{next(iter(dataset))}")
-        dataset = next(iter(dataset.values()))
-    for number, row in enumerate(dataset, 1):
-        yield Place(uri, number), row
-
-
-def _load_dataset(uri: str, name: str, config: str | None, split: str | None) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingDataError(
-            f"{uri} needs the `datasets` library: pip install datasets; or give the benchmark's files"
-        ) from error
-    try:
-        if is_local(name) and local_path(name).is_dir() and any(local_path(name).glob("**/state.json")):
-            saved = datasets.load_from_disk(name)
-            return saved[split] if split else saved
-        return datasets.load_dataset(name, config, split=split)
-    except (OSError, ValueError, KeyError) as error:  # not reachable; no such config or split
-        offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
-        told = "the hub is switched off here; HF_HUB_OFFLINE=0 in the environment allows it. " if offline else ""
-        raise MissingDataError(f"{uri}: {told}{type(error).__name__}: {error}") from error
+def _refusing(uri: str, malformed: Malformed) -> Callable[[int, str], None]:
+    """What the readers of `storage` call with a row, from 0, that is no record, and the reason."""
+    return lambda row, problem: malformed.append(f"{Place(uri, row + 1)}: {problem}")
 
 
 def _objects(place: Place, row: Mapping[str, Any], field: str, malformed: Malformed) -> list[Record]:

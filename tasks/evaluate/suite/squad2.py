@@ -12,24 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement
+from tasks.evaluate.benchmark import Benchmark, Files, Item, Items, Judgement
 from tasks.evaluate.metric import mean, ratio
 from tasks.evaluate.metrics.squad import squad_exact, squad_f1, squad_normalise
 from tasks.evaluate.requests import Generate, LogLikelihood, Request, Result
 from tasks.evaluate.suite.answers import generated
 from tasks.evaluate.suite.choices import log_likelihood
-from tasks.evaluate.suite.harness_shots import (
-    COMMON_QUIRKS,
-    DRAWN,
-    MAX_TOKENS,
-    NOT_THE_TRAINING_SPLIT,
-    TOKEN_LIMIT,
-    from_training,
-    harness_context,
-    training_or_evaluated,
-)
+from tasks.evaluate.suite.harness_form import MAX_TOKENS, harness_context, harness_form
 from tasks.evaluate.suite.reading import Place, read_items, squad_records, text, texts
-from tasks.evaluate.suite.strict_form import Asked, strict_form
+from tasks.evaluate.suite.strict_form import Asked, strict_line_form
 
 if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
@@ -57,18 +48,17 @@ def read(files: Files) -> Items:
 def _item(place: Place, row: Mapping[str, Any]) -> Item:
     parts = {"title": text(row, "title"), "context": text(row, "context"), "question": text(row, "question")}
     answers = texts(row, "answers", at_least=0)
-    answer = answers[0] if answers else UNANSWERABLE
-    body = f"{parts['question']} {parts['context']} {answer}"
+    body = f"{parts['question']} {parts['context']} {_shown_answer(answers)}"
     return Item(str(row.get("id") or place.id), parts, tuple(answers), body)
 
 
-def _first(item: Item) -> str:
-    """What a shot answers."""
-    return item.gold[0] if item.gold else UNANSWERABLE
+def _shown_answer(answers: Sequence[str]) -> str:
+    """What a shot with these answers says."""
+    return answers[0] if answers else UNANSWERABLE
 
 
 def _ask_swallow(item: Item, shots: Sequence[Item]) -> tuple[Request, ...]:
-    examples = ["".join((*_harness_parts(shot), f" {_first(shot)}")) for shot in shots]
+    examples = ["".join((*_harness_parts(shot), f" {_shown_answer(shot.gold)}")) for shot in shots]
     before, passage, after = _harness_parts(item)
     context = harness_context(examples, before=before, passage=passage, after=after)
     return (
@@ -78,6 +68,7 @@ def _ask_swallow(item: Item, shots: Sequence[Item]) -> tuple[Request, ...]:
 
 
 def _harness_parts(item: Item) -> tuple[str, str, str]:
+    """What stands before the passage, the passage, what stands behind it."""
     parts = item.parts
     return (
         f"Title: {parts['title']}\n\nBackground: ",
@@ -92,7 +83,7 @@ def _judge_swallow(item: Item, results: Sequence[Result], encoder: Encoder) -> J
     return replace(judgement, columns={**judgement.columns, "no_answer_probability": probability})
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     return Asked(before="Passage: ", passage=parts["context"], after=f"\nQuestion: {parts['question']}\nAnswer:")
 
 
@@ -129,26 +120,20 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": strict_form(
-            "squad2", asked=_asked, between=" ", judge=_judge_strict, metrics=METRICS, max_characters=200
+        "strict": strict_line_form(
+            "squad2", asked=_asked_strict, between=" ", judge=_judge_strict, metrics=METRICS, max_characters=200
         ),
-        "swallow-2023": Form(
-            version=1,
-            num_shots=8,
-            shots=from_training(read, 8),
-            shots_from=training_or_evaluated,
+        "swallow-2023": harness_form(
+            training=read,
             ask=_ask_swallow,
             judge=_judge_swallow,
             metrics=METRICS,
+            generates=True,
             quirks=(
                 "A question without an answer counts as right only where the output is empty or holds nothing but "
                 "articles and punctuation: the word `unanswerable`, which the shots show, is counted as wrong.",
                 "The likelihood of ` unanswerable` enters `best_exact` alone, which the authors do not report; it is "
                 "kept in the column `no_answer_probability`.",
-                DRAWN,
-                NOT_THE_TRAINING_SPLIT,
-                TOKEN_LIMIT,
-                *COMMON_QUIRKS,
             ),
         ),
     },

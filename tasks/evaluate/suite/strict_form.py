@@ -1,4 +1,4 @@
-"""Profile strict of tasks that are answered in a line: our own instructions and shots, greedy decoding, plain rules.
+"""Profile strict: our own instructions and shots, greedy decoding, plain rules.
 
 In: `strict/<task>.json`, `{"instruction": ..., "shots": [...]}`; a shot has the parts of an item of its task, and
 `answer`. Out: a `Form` whose prompt is
@@ -8,11 +8,12 @@ In: `strict/<task>.json`, `{"instruction": ..., "shots": [...]}`; a shot has the
     {shot}{answer}          four times, an empty line after each
     {question}              up to where the answer begins
 
-The model answers until a newline or a number of characters, which is the same for every vocabulary. Where a prompt does
-not fit, whole shots go first, then the end of the passage; the question stays.
+Most tasks are answered in a line: the model writes until a newline or a number of characters, which is the same for
+every vocabulary. The others score choices. Where a prompt does not fit, whole shots go first, then the end of the
+passage; the question stays.
 
-    FORM = strict_form("niilc", asked=lambda parts: Asked(after=f"質問：{parts['question']}\\n答え："),
-                       judge=partial(judge_answer, golds), metrics=ANSWER_METRICS, max_characters=200)
+    FORM = strict_line_form("niilc", asked=lambda parts: Asked(after=f"質問：{parts['question']}\\n答え："),
+                            judge=partial(judge_answer, golds), metrics=ANSWER_METRICS, max_characters=200)
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.evaluate.benchmark import Files, Form, Item, Items, Judgement, Shots
+from tasks.evaluate.benchmark import Ask, Files, Form, Item, Items, Judge, Judgement, Shots
 from tasks.evaluate.metric import Metric, mean
 from tasks.evaluate.metrics.character_f1 import best_character_f1
-from tasks.evaluate.metrics.exact import exact_match
-from tasks.evaluate.metrics.normalise import first_line, nfkc
-from tasks.evaluate.requests import Context, Generate, Generated, Request, Result
+from tasks.evaluate.metrics.exact import EXACT_MATCH, exact_match
+from tasks.evaluate.metrics.normalise import nfkc
+from tasks.evaluate.requests import Context, Generate, Request, Result
+from tasks.evaluate.suite.answers import output_line
 
 if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
 
 FOLDER = Path(__file__).with_name("strict")
 NUM_SHOTS = 4
-ANSWER_METRICS = (mean("character_f1", "character_f1"), mean("exact_match", "exact_match"))
+ANSWER_METRICS = (mean("character_f1", "character_f1"), EXACT_MATCH)
 
 
 @dataclass(frozen=True)
@@ -66,45 +68,59 @@ def read_strict(name: str) -> StrictPrompt:
 def strict_form(
     name: str,
     *,
+    ask: Ask,
+    judge: Judge,
+    metrics: tuple[Metric, ...],
+    classes: tuple[str, ...] = (),
+    quirks: tuple[str, ...] = (),
+) -> Form:
+    """The form of a task that asks in its own way, with `strict_context`."""
+    return Form(
+        version=1,
+        num_shots=NUM_SHOTS,
+        shots=partial(_shots, name),
+        ask=ask,
+        judge=judge,
+        metrics=metrics,
+        classes=classes,
+        quirks=quirks,
+        shots_from=partial(_shots_from, name),
+    )
+
+
+def strict_line_form(
+    name: str,
+    *,
     asked: Callable[[Mapping[str, Any]], Asked],
-    judge: Callable[[Item, Sequence[Result], Encoder], Judgement],
+    judge: Judge,
     metrics: tuple[Metric, ...],
     max_characters: int,
     between: str = "",
     classes: tuple[str, ...] = (),
     quirks: tuple[str, ...] = (),
 ) -> Form:
-    """The form of one task.
+    """The form of a task that is answered in a line.
 
     Args:
         asked: (parts of an item or a shot) -> what is asked.
         between: stands before the answer of a shot: a space in English, which the model then writes itself.
     """
-    return Form(
-        version=1,
-        num_shots=NUM_SHOTS,
-        shots=partial(strict_shots, name),
-        ask=partial(_ask, name, asked, between, max_characters),
-        judge=judge,
-        metrics=metrics,
-        classes=classes,
-        quirks=quirks,
-        shots_from=partial(strict_file, name),
-    )
+    ask = partial(_ask_for_a_line, name, asked, between, max_characters)
+    return strict_form(name, ask=ask, judge=judge, metrics=metrics, classes=classes, quirks=quirks)
 
 
-def strict_file(name: str, files: Files) -> str:
-    """`Form.shots_from` of this profile."""
-    return f"{FOLDER.name}/{name}.json"
-
-
-def strict_shots(name: str, items: Items, files: Files, chosen: Sequence[Item] | None) -> Shots:
-    """The same for every item."""
+def _shots(name: str, items: Items, files: Files, chosen: Sequence[Item] | None) -> Shots:
+    """`Form.shots`: the same for every item."""
     shots = read_strict(name).shots
     return {item.id: shots for item in (items.items if chosen is None else chosen)}
 
 
-def _ask(
+def _shots_from(name: str, files: Files) -> str:
+    """`Form.shots_from`."""
+    return f"{FOLDER.name}/{name}.json"
+
+
+def _ask_for_a_line(
     name: str,
     asked: Callable[[Mapping[str, Any]], Asked],
     between: str,
@@ -130,13 +146,6 @@ def strict_context(name: str, shots: Sequence[str], question: Asked) -> Context:
 
 def _worked(question: Asked, answer: str) -> str:
     return f"{question.before}{question.passage}{question.after}{answer}"
-
-
-def output_line(results: Sequence[Result]) -> tuple[str, str]:
-    """The raw output of an item's one request, and its first line in NFKC without white space around it."""
-    (result,) = results
-    assert isinstance(result, Generated)
-    return result.text, nfkc(first_line(result.text)).strip()
 
 
 def judge_answer(

@@ -10,14 +10,14 @@ validation rows are the files `web-dev.json` and `wikipedia-dev.json`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement
 from tasks.evaluate.config import Profile
 from tasks.evaluate.metric import mean
+from tasks.evaluate.metrics.exact import EXACT_MATCH
 from tasks.evaluate.metrics.squad import (
     harness_triviaqa_exact,
     harness_triviaqa_normalise,
@@ -27,38 +27,34 @@ from tasks.evaluate.metrics.squad import (
 )
 from tasks.evaluate.requests import Generate, Request, Result
 from tasks.evaluate.suite.answers import generated
-from tasks.evaluate.suite.harness_shots import (
-    COMMON_QUIRKS,
-    DRAWN,
-    MAX_TOKENS,
-    NOT_THE_TRAINING_SPLIT,
-    TOKEN_LIMIT,
-    from_training,
-    harness_context,
-    training_or_evaluated,
-)
+from tasks.evaluate.suite.harness_form import MAX_TOKENS, harness_context, harness_form
 from tasks.evaluate.suite.reading import NoItemError, Place, read_items, records, text, texts
-from tasks.evaluate.suite.strict_form import Asked, strict_form
+from tasks.evaluate.suite.strict_form import Asked, strict_line_form
 
 if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
 
-PUBLISHED = (
+WHERE = (
     "TriviaQA is published by the University of Washington (nlp.cs.washington.edu/triviaqa, code under the Apache "
     "licence 2.0, the questions their authors'): of triviaqa-rc.tar.gz save qa/web-dev.json and qa/wikipedia-dev.json "
     "below triviaqa/; on the Hugging Face hub it is hf:mandarjoshi/trivia_qa:rc.nocontext@validation, whose split "
     "train (triviaqa/train.jsonl) gives the shots of swallow-2023"
 )
-PUBLISHED_3000 = (
+WHERE_3000 = (
     "the 3,000 questions are scripts/eval/local_data/world_knowledge/triviaqa_sm_sub.jsonl of "
     "github.com/mosaicml/llm-foundry (Apache licence 2.0): save the file as triviaqa/subset3000.jsonl"
 )
-EXACT_MATCH = mean("exact_match", "exact_match")
 _BEFORE, _AFTER = "Question: ", "\nAnswer:"
 
 
-def _read(where: str, files: Files) -> Items:
-    return read_items(files.items, where, records, _item)
+def read(files: Files) -> Items:
+    """The items of the files."""
+    return read_items(files.items, WHERE, records, _item)
+
+
+def read_3000(files: Files) -> Items:
+    """The items of the files; who lacks them is told where the 3,000 are."""
+    return read_items(files.items, WHERE_3000, records, _item)
 
 
 def _item(place: Place, row: Mapping[str, Any]) -> Item:
@@ -67,7 +63,7 @@ def _item(place: Place, row: Mapping[str, Any]) -> Item:
         if not (prompt.startswith(_BEFORE) and prompt.endswith(_AFTER)):
             raise NoItemError(f"expected `context` to begin with {_BEFORE!r} and end with {_AFTER!r}")
         question = prompt.removeprefix(_BEFORE).removesuffix(_AFTER)
-        return _made(place.id, question, text(row, "answer"), texts(row, "aliases"))
+        return _item_of(place.id, question, text(row, "answer"), texts(row, "aliases"))
     if "Question" in row:
         answer = row.get("Answer")
         value, aliases, question, identity = "Value", "Aliases", text(row, "Question"), row.get("QuestionId")
@@ -76,10 +72,10 @@ def _item(place: Place, row: Mapping[str, Any]) -> Item:
         value, aliases, question, identity = "value", "aliases", text(row, "question"), row.get("question_id")
     if not isinstance(answer, dict):
         raise NoItemError("expected an answer with its aliases, got none")
-    return _made(str(identity or place.id), question, text(answer, value), texts(answer, aliases))
+    return _item_of(str(identity or place.id), question, text(answer, value), texts(answer, aliases))
 
 
-def _made(identity: str, question: str, answer: str, aliases: list[str]) -> Item:
+def _item_of(identity: str, question: str, answer: str, aliases: list[str]) -> Item:
     return Item(identity, {"question": question, "answer": answer}, tuple(aliases), f"{question} {answer}")
 
 
@@ -104,7 +100,7 @@ def _judge_swallow(item: Item, results: Sequence[Result], encoder: Encoder) -> J
     )
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     return Asked(after=_question(parts["question"]))
 
 
@@ -123,39 +119,28 @@ def _judge_strict(item: Item, results: Sequence[Result], encoder: Encoder) -> Ju
     )
 
 
-def _forms(read: Callable[[Files], Items]) -> dict[Profile, Form]:
-    return {
-        "strict": strict_form(
-            "triviaqa",
-            asked=_asked,
-            between=" ",
-            judge=_judge_strict,
-            metrics=(EXACT_MATCH, mean("f1", "f1")),
-            max_characters=100,
+FORMS: dict[Profile, Form] = {
+    "strict": strict_line_form(
+        "triviaqa",
+        asked=_asked_strict,
+        between=" ",
+        judge=_judge_strict,
+        metrics=(EXACT_MATCH, mean("f1", "f1")),
+        max_characters=100,
+    ),
+    "swallow-2023": harness_form(
+        training=read,
+        ask=_ask_swallow,
+        judge=_judge_swallow,
+        metrics=(EXACT_MATCH,),
+        generates=True,
+        quirks=(
+            "The answer ends at the first full stop or comma, so `St. Louis` and `1,000` are never given whole.",
+            "Answers are compared in lower case without ASCII punctuation; articles count, and an alias that ends "
+            "in white space is never matched.",
         ),
-        "swallow-2023": Form(
-            version=1,
-            num_shots=8,
-            shots=from_training(read, 8),
-            shots_from=training_or_evaluated,
-            ask=_ask_swallow,
-            judge=_judge_swallow,
-            metrics=(EXACT_MATCH,),
-            quirks=(
-                "The answer ends at the first full stop or comma, so `St. Louis` and `1,000` are never given whole.",
-                "Answers are compared in lower case without ASCII punctuation; articles count, and an alias that ends "
-                "in white space is never matched.",
-                DRAWN,
-                NOT_THE_TRAINING_SPLIT,
-                TOKEN_LIMIT,
-                *COMMON_QUIRKS,
-            ),
-        ),
-    }
-
-
-_read_all = partial(_read, PUBLISHED)
-_read_3000 = partial(_read, PUBLISHED_3000)
+    ),
+}
 
 TRIVIAQA = Benchmark(
     name="triviaqa",
@@ -164,18 +149,17 @@ TRIVIAQA = Benchmark(
     category="QA",
     default_items=(("triviaqa/validation.jsonl",), ("triviaqa/web-dev.json", "triviaqa/wikipedia-dev.json")),
     default_shots=("triviaqa/train.jsonl",),
-    where=PUBLISHED,
-    read=_read_all,
-    forms=_forms(_read_all),
+    where=WHERE,
+    read=read,
+    forms=FORMS,
 )
 TRIVIAQA_3000 = replace(
     TRIVIAQA,
     name="triviaqa_3000",
     label="TriviaQA (3,000)",
     default_items=(("triviaqa/subset3000.jsonl",), ("triviaqa/triviaqa_sm_sub.jsonl",)),
-    where=PUBLISHED_3000,
-    read=_read_3000,
-    forms=_forms(_read_3000),
+    where=WHERE_3000,
+    read=read_3000,
     stands_in_for="triviaqa",
     notes=(
         "3,000 of TriviaQA's questions, not the 17,944 of rc.nocontext: its scores can be compared with one another, "

@@ -9,26 +9,16 @@ used WMT20 as sacrebleu downloads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement
-from tasks.evaluate.metric import mean
+from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement, Read
 from tasks.evaluate.metrics.bleu import BLEU, Tokenize, bleu_columns
-from tasks.evaluate.metrics.normalise import encodable
+from tasks.evaluate.metrics.chrf import SENTENCE_CHRF, sentence_chrf
 from tasks.evaluate.requests import Generate, Request, Result
 from tasks.evaluate.suite.answers import generated
-from tasks.evaluate.suite.harness_shots import (
-    COMMON_QUIRKS,
-    DRAWN_FROM_EVALUATED,
-    MAX_TOKENS,
-    TOKEN_LIMIT,
-    evaluated,
-    from_evaluated,
-    harness_context,
-)
+from tasks.evaluate.suite.harness_form import MAX_TOKENS, harness_context, harness_form
 from tasks.evaluate.suite.reading import (
     Malformed,
     Place,
@@ -39,30 +29,25 @@ from tasks.evaluate.suite.reading import (
     text,
     text_lines,
 )
-from tasks.evaluate.suite.strict_form import Asked, strict_form
+from tasks.evaluate.suite.strict_form import Asked, strict_line_form
 
 if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
 
 NUM_SHOTS = 4
+AUTHORS_YEAR = 20  # of the test set of the Swallow authors; the others stand in for it
 LANGUAGES = {"en": "English", "ja": "Japanese"}
 Language = Literal["en", "ja"]
-_WHERE = {
-    20: (
-        "WMT20's news test set belongs to the WMT organisers (statmt.org/wmt20, for research): "
-        "`sacrebleu -t wmt20 -l {pair} --echo src > wmt20/{pair}.src.{source}`, and `--echo ref > "
-        "wmt20/{pair}.ref.{target}`, below the data folder"
-    ),
-    21: (
-        "WMT21's news test set is in github.com/wmt-conference/wmt21-news-systems (txt/sources and txt/references, ref "
-        "A; no licence is stated): save source and reference as wmt21/{pair}.src.{source} and wmt21/{pair}.ref.{target}"
-    ),
-    22: (
-        "WMT22's general test set is in github.com/wmt-conference/wmt22-news-systems (txt/sources and txt/references, "
-        "ref A; no licence is stated): save source and reference as wmt22/{pair}.src.{source} and "
-        "wmt22/{pair}.ref.{target}"
-    ),
-}
+_WHERE_20 = (
+    "WMT20's news test set belongs to the WMT organisers (statmt.org/wmt20, for research): "
+    "`sacrebleu -t wmt20 -l {pair} --echo src > wmt20/{pair}.src.{source}`, and `--echo ref > "
+    "wmt20/{pair}.ref.{target}`, below the data folder"
+)
+_WHERE_LATER = (
+    "WMT{year}'s {what} test set is in github.com/wmt-conference/wmt{year}-news-systems (txt/sources and "
+    "txt/references, ref A; no licence is stated): save source and reference as wmt{year}/{pair}.src.{source} and "
+    "wmt{year}/{pair}.ref.{target}"
+)
 
 
 @dataclass(frozen=True)
@@ -71,8 +56,8 @@ class _Direction:
 
     source: Language
     target: Language
-    swallow: Tokenize  # words of BLEU
-    strict: Tokenize
+    swallow_words: Tokenize  # that BLEU counts
+    strict_words: Tokenize
     max_characters: int  # above the longest reference of WMT21 and WMT22, 242 and 657
 
     @property
@@ -84,16 +69,21 @@ class _Direction:
         """Of its strict prompt."""
         return f"wmt_{self.source}_{self.target}"
 
-    @property
-    def where(self) -> dict[str, str]:
-        return {"pair": self.pair, "source": self.source, "target": self.target}
+    def where(self, year: int) -> str:
+        """Who publishes the test set of a year."""
+        told = {"pair": self.pair, "source": self.source, "target": self.target}
+        if year == AUTHORS_YEAR:
+            return _WHERE_20.format(**told)
+        return _WHERE_LATER.format(**told, year=year, what="news" if year == 21 else "general")
 
 
 EN_JA = _Direction("en", "ja", "nagisa-13a", "ja-mecab", 300)
 JA_EN = _Direction("ja", "en", "13a", "13a", 800)
 
 
-def _reader(direction: _Direction, where: str) -> Callable[[Files], Items]:
+def _reader(direction: _Direction, where: str) -> Read:
+    """`Benchmark.read`: of two text files, or of one file of rows that hold both languages."""
+
     def read(files: Files) -> Items:
         def rows(uri: str, malformed: Malformed) -> Iterator[tuple[Place, Record]]:
             if len(files.items) == 1:
@@ -134,6 +124,7 @@ def _numbered(uri: str, malformed: Malformed) -> tuple[dict[int, tuple[Place, st
 
 
 def _translations(uri: str, direction: _Direction, malformed: Malformed) -> Iterator[tuple[Place, Record]]:
+    """The rows of one file as sources and references; a row may hold its languages in `translation`, as on the hub."""
     for place, row in records(uri, malformed):
         pair = row.get("translation", row)
         yield place, {"source": pair.get(direction.source), "reference": pair.get(direction.target)}
@@ -145,6 +136,7 @@ def _item(place: Place, row: Mapping[str, Any]) -> Item:
 
 
 def _swallow(direction: _Direction) -> Form:
+    """The form of profile swallow-2023."""
     source, target = LANGUAGES[direction.source], LANGUAGES[direction.target]
 
     def question(item: Item) -> str:
@@ -155,50 +147,46 @@ def _swallow(direction: _Direction) -> Form:
         return (Generate(context, stops=("\n",), max_tokens=MAX_TOKENS),)
 
     def judge(item: Item, results: Sequence[Result], encoder: Encoder) -> Judgement:
-        return _judgement(item, results, direction.swallow)
+        return _judgement(item, results, direction.swallow_words)
 
-    words = (
+    words_quirk = (
         "Output and reference are cut into words by nagisa, then BLEU's tokenizer for European languages (13a) splits "
         "those; neither MeCab nor `ja-mecab` is used."
         if direction.target == "ja"
         else "BLEU's words are those of tokenizer 13a."
     )
-    return Form(
-        version=1,
+    return harness_form(
         num_shots=NUM_SHOTS,
-        shots=from_evaluated(NUM_SHOTS),
-        shots_from=evaluated,
         ask=ask,
         judge=judge,
         metrics=(BLEU,),
+        generates=True,
         quirks=(
-            words,
+            words_quirk,
             "The shots are other sentences of the test set, with their references; some stand in the same article as "
             "the sentence asked.",
-            DRAWN_FROM_EVALUATED,
-            TOKEN_LIMIT,
-            *COMMON_QUIRKS,
         ),
     )
 
 
 def _strict(direction: _Direction) -> Form:
+    """The form of profile strict; chrF beside BLEU, for it is a value of each sentence."""
     source, target = LANGUAGES[direction.source], LANGUAGES[direction.target]
 
     def asked(parts: Mapping[str, Any]) -> Asked:
         return Asked(after=f"{source}: {parts['source']}\n{target}:")
 
     def judge(item: Item, results: Sequence[Result], encoder: Encoder) -> Judgement:
-        judgement = _judgement(item, results, direction.strict)
+        judgement = _judgement(item, results, direction.strict_words)
         chrf = sentence_chrf(judgement.normalised, judgement.gold)
         return replace(judgement, columns={**judgement.columns, "chrf": chrf})
 
-    return strict_form(
+    return strict_line_form(
         direction.name,
         asked=asked,
         between=" ",
         judge=judge,
-        metrics=(BLEU, mean("sentence_chrf", "chrf")),
+        metrics=(BLEU, SENTENCE_CHRF),
         max_characters=direction.max_characters,
     )
 
@@ -209,26 +197,11 @@ def _judgement(item: Item, results: Sequence[Result], words: Tokenize) -> Judgem
     return Judgement(output, hypothesis, item.gold, bleu_columns(hypothesis, item.gold, words), flags=flags)
 
 
-def sentence_chrf(hypothesis: str, reference: str) -> float:
-    """chrF of one sentence (Popović, 2015; sacrebleu's, character n-grams up to 6, beta 2), 0 to 1.
-
-    Unlike corpus BLEU it is a value of each sentence, so two models can be compared sentence by sentence.
-    """
-    score: float = _chrf().sentence_score(encodable(hypothesis), [encodable(reference)]).score
-    return score / 100
-
-
-@cache
-def _chrf() -> Any:
-    from sacrebleu.metrics import CHRF
-
-    return CHRF()
-
-
 def _benchmark(year: int, direction: _Direction) -> Benchmark:
+    """The test set of a year; all but the authors' stand in for theirs."""
     folder = f"wmt{year}"
     pair, source, target = direction.pair, direction.source, direction.target
-    where = _WHERE[year].format(**direction.where)
+    where = direction.where(year)
     return Benchmark(
         name=f"{folder}_{source}_{target}",
         label=f"WMT{year} {source.capitalize()}-{target.capitalize()}",
@@ -242,8 +215,8 @@ def _benchmark(year: int, direction: _Direction) -> Benchmark:
         where=where,
         read=_reader(direction, where),
         forms={"strict": _strict(direction), "swallow-2023": _swallow(direction)},
-        stands_in_for=None if year == 20 else f"wmt20_{source}_{target}",
-        notes=() if year == 20 else ("Not the test set of the Swallow authors, which is WMT20's.",),
+        stands_in_for=None if year == AUTHORS_YEAR else f"wmt{AUTHORS_YEAR}_{source}_{target}",
+        notes=() if year == AUTHORS_YEAR else ("Not the test set of the Swallow authors, which is WMT20's.",),
     )
 
 

@@ -22,18 +22,17 @@ from tasks.evaluate.metrics.rouge import mecab_tokens, rouge_2, subword_tokens
 from tasks.evaluate.requests import Context, Generate, Request, Result
 from tasks.evaluate.sentence_budget import SUMMARY
 from tasks.evaluate.suite.answers import generated
-from tasks.evaluate.suite.harness_shots import (
+from tasks.evaluate.suite.harness_form import (
     DRAWN,
     MAX_TOKENS,
     NO_BOS,
     NOT_THE_TRAINING_SPLIT,
     SEPARATOR,
     TOKEN_LIMIT,
-    from_training,
-    training_or_evaluated,
 )
+from tasks.evaluate.suite.harness_shots import from_training, training_or_evaluated
 from tasks.evaluate.suite.reading import Place, read_items, records, text
-from tasks.evaluate.suite.strict_form import Asked, strict_form
+from tasks.evaluate.suite.strict_form import Asked, strict_line_form
 
 if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
@@ -110,7 +109,7 @@ def _ask_swallow(item: Item, shots: Sequence[Any]) -> tuple[Request, ...]:
     return (Generate(context, stops=("\n",), max_tokens=MAX_TOKENS),)
 
 
-def _asked(parts: Mapping[str, Any]) -> Asked:
+def _asked_strict(parts: Mapping[str, Any]) -> Asked:
     return Asked(before="記事：", passage=parts["text"], after="\n要約：")
 
 
@@ -133,7 +132,9 @@ BENCHMARK = Benchmark(
     where=WHERE,
     read=read,
     forms={
-        "strict": strict_form("xlsum_ja", asked=_asked, judge=_judge, metrics=(WORDS, SUBWORDS), max_characters=200),
+        "strict": strict_line_form(
+            "xlsum_ja", asked=_asked_strict, judge=_judge, metrics=(WORDS, SUBWORDS), max_characters=200
+        ),
         "swallow-2023": Form(
             version=1,
             num_shots=NUM_SHOTS,

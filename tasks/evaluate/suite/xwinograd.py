@@ -13,23 +13,16 @@ A sentence is scored for either candidate in the pronoun's place: in part, that 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.evaluate.benchmark import Benchmark, Files, Form, Item, Items, Judgement
 from tasks.evaluate.requests import Context, LogLikelihood, Request, Result
-from tasks.evaluate.suite.choices import ACCURACY, judge_choices, log_likelihood
-from tasks.evaluate.suite.harness_shots import (
-    COMMON_QUIRKS,
-    DRAWN_FROM_EVALUATED,
-    NO_BOS,
-    evaluated,
-    from_evaluated,
-    harness_context,
-    no_shots,
-)
+from tasks.evaluate.suite.choices import ACCURACY, judge_continuations, log_likelihood
+from tasks.evaluate.suite.harness_form import NO_BOS, harness_context, harness_form
+from tasks.evaluate.suite.harness_shots import no_shots
 from tasks.evaluate.suite.reading import (
     Malformed,
     NoItemError,
@@ -41,13 +34,14 @@ from tasks.evaluate.suite.reading import (
     text,
     tsv_rows,
 )
-from tasks.evaluate.suite.strict_form import NUM_SHOTS, Asked, strict_context, strict_file, strict_shots
+from tasks.evaluate.suite.strict_form import Asked, strict_context, strict_form
 
 if TYPE_CHECKING:
     from tokenizer.encoder import Encoder
 
 GAP = "_"
 NUM_CANDIDATES = 2
+_COLUMNS = ("language", "source", "original", "sentence", "tokens", "pronoun", "candidates")
 _QUOTES = {"``": '"', "''": '"'}  # as the tokens of the English rows write quotation marks
 _WHERE = (
     "XWinograd is published by Yandex Research under the Apache licence 2.0 in "
@@ -76,21 +70,18 @@ def _rows(code: str) -> Rows[Record]:
             yield from records(uri, malformed)
             return
         for place, cells in tsv_rows(uri, malformed):
-            if len(cells) != 7:
-                malformed.append(f"{place}: expected 7 columns, got {len(cells)}")
+            if len(cells) != len(_COLUMNS):
+                malformed.append(f"{place}: expected {len(_COLUMNS)} columns, got {len(cells)}")
             elif cells[0] == code:
                 yield place, dict(zip(_COLUMNS, cells, strict=True))
 
     return rows
 
 
-_COLUMNS = ("language", "source", "original", "sentence", "tokens", "pronoun", "candidates")
-
-
 def _item(place: Place, row: Mapping[str, Any]) -> Item:
     sentence = text(row, "sentence")
     if "candidates" in row:
-        (start, end), options, gold = _raw(row, sentence)
+        (start, end), options, gold = _parts_of_raw(row, sentence)
     else:
         start = sentence.find(GAP)
         if start < 0:
@@ -105,7 +96,7 @@ def _item(place: Place, row: Mapping[str, Any]) -> Item:
     return Item(place.id, parts, gold, f"{before}{options[gold]}{after}")
 
 
-def _raw(row: Mapping[str, Any], sentence: str) -> tuple[tuple[int, int], list[str], int]:
+def _parts_of_raw(row: Mapping[str, Any], sentence: str) -> tuple[tuple[int, int], list[str], int]:
     """Of a raw row: the characters that the pronoun takes, the candidates, the index of the right one."""
     try:
         tokens = json.loads(row["tokens"])
@@ -144,10 +135,12 @@ def token_spans(tokens: Sequence[str], sentence: str) -> list[tuple[int, int]]:
 
 
 def _with_option(item: Item, index: int) -> str:
+    """The sentence up to and with a candidate in the pronoun's place."""
     return f"{item.parts['before']}{item.parts['options'][index]}"
 
 
 def _harness_rest(item: Item) -> str:
+    """The rest of the sentence as the harness scores it: a space before it, whatever stands there."""
     return f" {item.parts['after'].strip()}"
 
 
@@ -174,36 +167,19 @@ def _judge_swallow_ja(item: Item, results: Sequence[Result], encoder: Encoder) -
     return replace(judgement, columns=columns, flags=("tied",) if tied else ())
 
 
-def _ask_strict(name: str) -> Callable[[Item, Sequence[Mapping[str, Any]]], tuple[Request, ...]]:
-    def ask(item: Item, shots: Sequence[Mapping[str, Any]]) -> tuple[Request, ...]:
-        examples = [shot["sentence"] for shot in shots]
-        return tuple(
-            LogLikelihood(strict_context(name, examples, Asked(after=_with_option(item, index))), item.parts["after"])
-            for index in range(NUM_CANDIDATES)
-        )
-
-    return ask
+def _ask_strict(name: str, item: Item, shots: Sequence[Mapping[str, Any]]) -> tuple[Request, ...]:
+    examples = [shot["sentence"] for shot in shots]
+    return tuple(
+        LogLikelihood(strict_context(name, examples, Asked(after=_with_option(item, index))), item.parts["after"])
+        for index in range(NUM_CANDIDATES)
+    )
 
 
 def _judge(item: Item, results: Sequence[Result], encoder: Encoder) -> Judgement:
     # The same words are scored after either candidate: per byte would choose the same.
     same = [item.parts["after"]] * NUM_CANDIDATES
-    return judge_choices(item, results, same, item.parts["options"])
+    return judge_continuations(item, results, same, item.parts["options"])
 
-
-def _strict(name: str) -> Form:
-    return Form(
-        version=1,
-        num_shots=NUM_SHOTS,
-        shots=partial(strict_shots, name),
-        shots_from=partial(strict_file, name),
-        ask=_ask_strict(name),
-        judge=_judge,
-        metrics=(ACCURACY,),
-    )
-
-
-_NOTES = ("Each sentence is scored by the words after the pronoun's place, the same for both candidates.",)
 
 XWINOGRAD_EN = Benchmark(
     name="xwinograd_en",
@@ -214,25 +190,22 @@ XWINOGRAD_EN = Benchmark(
     where=WHERE_EN,
     read=read_en,
     forms={
-        "strict": _strict("xwinograd_en"),
-        "swallow-2023": Form(
-            version=1,
-            num_shots=8,
-            shots=from_evaluated(8),
-            shots_from=evaluated,
+        "strict": strict_form(
+            "xwinograd_en", ask=partial(_ask_strict, "xwinograd_en"), judge=_judge, metrics=(ACCURACY,)
+        ),
+        "swallow-2023": harness_form(
             ask=_ask_swallow_en,
             judge=_judge,
             metrics=(ACCURACY,),
+            generates=False,
             quirks=(
                 "The words after the pronoun are scored with a space before them, also where the sentence has none "
                 "there, as before an apostrophe or a full stop.",
                 "The shots are other test items with their right candidate, often the other half of the same pair.",
-                DRAWN_FROM_EVALUATED,
-                *COMMON_QUIRKS,
             ),
         ),
     },
-    notes=_NOTES,
+    notes=("Each sentence is scored by the words after the pronoun's place, the same for both candidates.",),
 )
 XWINOGRAD_JA = Benchmark(
     name="xwinograd_ja",
@@ -243,7 +216,9 @@ XWINOGRAD_JA = Benchmark(
     where=WHERE_JA,
     read=read_ja,
     forms={
-        "strict": _strict("xwinograd_ja"),
+        "strict": strict_form(
+            "xwinograd_ja", ask=partial(_ask_strict, "xwinograd_ja"), judge=_judge, metrics=(ACCURACY,)
+        ),
         "swallow-2023": Form(
             version=1,
             num_shots=0,

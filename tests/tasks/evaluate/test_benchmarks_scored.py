@@ -203,12 +203,16 @@ def test_a_killed_evaluation_goes_on_behind_the_last_batch(
     killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert killed.returncode == -9, killed.stderr
     assert not (tmp_path / "scores.jsonl").exists()
-    kept = sum(len(rows(path)) - 1 for path in (tmp_path / "_journals").iterdir())
+    kept = {path.stem for path in (tmp_path / "_journals").iterdir() if len(rows(path)) > 1}
     assert kept
+    ended = {path.stem for path in (tmp_path / "_shards").glob("*")}
     seen: list[tuple[int, int, str]] = []
     score(models, config, tmp_path, progress=lambda *progress: seen.append(progress))
     assert results(tmp_path) == results(whole)
     assert len(seen) < 4 * 2 * 3 + 4, "what was answered was not asked again"
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "_shards").iterdir()]
+    resumed = {record["key"] for record in records if record["details"]["resumed"]}
+    assert resumed == kept - ended, "the seconds of these are of the second process alone"
 
 
 def test_bits_per_byte_and_benchmarks_are_scored_together(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.evaluate.comparison import Sampled, average, compare_sampled, sample_models
+from tasks.evaluate.metric import mean
 from tests.tasks.evaluate.made_up_scores import CORPUS, EXACT, F1, rows
 
 
@@ -42,6 +43,49 @@ def test_a_model_differs_from_itself_by_exactly_nothing() -> None:
         assert (estimate.value, estimate.low, estimate.high) == (0.0, 0.0, 0.0)
         assert (compared.p_bootstrap, compared.mde) == (1.0, None)
     assert _pair([1, 0, 1], [1, 0, 1])[0].value == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("metric", [EXACT, F1])
+def test_scores_that_do_not_vary_have_the_width_that_so_few_examples_leave(metric: object) -> None:
+    """Wilson's for 10 examples: 3.8415 / (10 + 3.8415) = 0.27753. Newcombe's differences are made of it."""
+    right, wrong = _pair([0.0] * 10, [1.0] * 10, metric)
+    assert (wrong.estimate(0.95).low, wrong.estimate(0.95).high) == (0.0, pytest.approx(0.27753, abs=1e-5))
+    assert (right.estimate(0.95).low, right.estimate(0.95).high) == (pytest.approx(0.72247, abs=1e-5), 1.0)
+    same = compare_sampled(wrong, wrong, confidence=0.95)
+    assert (same.difference.low, same.difference.high) == pytest.approx((-0.27753, 0.27753), abs=1e-5)
+    assert (same.difference.value, same.p) == (0.0, 1.0)
+    opposite = compare_sampled(right, wrong, confidence=0.95).difference
+    assert (opposite.low, opposite.high) == (pytest.approx(1 - 2**0.5 * 0.27753, abs=1e-5), 1.0)
+    both = average([wrong, right]).estimate(0.95)
+    assert (both.low, both.high) == pytest.approx((0.5 - 0.27753 / 2, 0.5 + 0.27753 / 2), abs=1e-5)
+
+
+def test_an_average_is_no_surer_than_its_tasks() -> None:
+    """Two tasks, one all wrong: with the bootstrap alone the average would be half as wide as the other task."""
+    models = {"theirs": rows([0.0] * 10), "ours": rows([0.0] * 10)}
+    nothing = sample_models([EXACT], models, resamples=500, seed=1, name="a")
+    models = {"theirs": rows([1.0, 0.0] * 20), "ours": rows([1.0, 0.0, 1.0, 1.0] * 10)}
+    some = sample_models([EXACT], models, resamples=500, seed=1, name="b")
+    theirs, ours = (average([each[model]["exact_match"] for each in (nothing, some)]) for model in models)
+    alone = some["ours"]["exact_match"].estimate(0.95)
+    assert alone.high is not None
+    high = ours.value + 0.5 * (0.27753**2 + (alone.high - alone.value) ** 2) ** 0.5
+    assert ours.estimate(0.95).high == pytest.approx(high, abs=1e-5)
+    difference = compare_sampled(ours, theirs, confidence=0.95).difference
+    paired = compare_sampled(some["ours"]["exact_match"], some["theirs"]["exact_match"], confidence=0.95).difference
+    assert paired.low is not None
+    low = 0.125 - 0.5 * (0.27753**2 + (paired.value - paired.low) ** 2) ** 0.5
+    assert difference.low == pytest.approx(low, abs=1e-5)
+
+
+def test_only_scores_between_0_and_1_that_are_means_are_so_treated() -> None:
+    """Margins in bits, a corpus metric, and a difference to a model whose answers vary keep the bootstrap's bounds."""
+    margin = mean("margin", "exact_match", "bits/byte")
+    found = sample_models([margin, CORPUS], {"m": rows([0.0] * 4)}, resamples=100, seed=1, name="x")["m"]
+    assert [(one.estimate(0.95).low, one.estimate(0.95).high) for one in found.values()] == [(0.0, 0.0)] * 2
+    ours, theirs = _pair([0.0] * 4, [1.0, 0.0, 1.0, 0.0])
+    compared = compare_sampled(ours, theirs, confidence=0.95)
+    assert compared.difference == ours.estimate(0.95), "of what varies alone"
 
 
 def test_right_and_wrong_are_tested_by_mcnemar() -> None:

@@ -59,6 +59,7 @@ def test_with_benchmarks_neither_places_nor_how_it_runs_are_literals() -> None:
         "prompts": "p",
         "batch_size": 9,
         "processes": 2,
+        "skip_unprompted": True,
     }
     assert EvaluateConfig(tasks=["jsquad"], profile="both", **moved).literals == asked.literals
     searched = ContaminationConfig(ngram=13)

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from tasks.evaluate import packed
 from tasks.evaluate.batching import common_prefix, plan_batches
+from tasks.evaluate.drafts import Drafts
 from tasks.evaluate.encoding import fit, fit_all
 from tasks.evaluate.model import LanguageModel
 from tasks.evaluate.requests import Context, Fitted, Generate, Generated
@@ -90,6 +91,88 @@ def test_rows_end_one_by_one_and_the_others_go_on(module: LlamaForCausalLM) -> N
         assert isinstance(each.request, Generate)
         assert result.text == encoder.decode(written(module, each.context, each.request.max_tokens or 0))
         assert result.ended_by == "tokens"
+
+
+def endless() -> LlamaForCausalLM:
+    """A model that never writes an id that ends texts: theirs have a logit of 0."""
+    module = small_llama()
+    with torch.no_grad():
+        module.lm_head.weight[:FIRST] = 0
+    return module
+
+
+class Watched(LanguageModel):
+    """Notes how many ids each pass of the model has."""
+
+    def __init__(self, module: torch.nn.Module, encoder: CharacterEncoder) -> None:
+        super().__init__(module, encoder)
+        self.passes: list[int] = []
+        logits = self._packed.logits
+
+        def noted(ids: Sequence[int], *arguments: Any, **options: Any) -> torch.Tensor:
+            self.passes.append(len(ids))
+            return logits(ids, *arguments, **options)
+
+        self._packed.logits = noted  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("with_prefix", [False, True])
+def test_a_loop_is_written_in_few_passes(with_prefix: bool) -> None:
+    """In a model whose ids see themselves alone the next id hangs on the last one, so each text becomes a loop."""
+    module = endless()
+    with torch.no_grad():
+        for layer in module.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+    encoder = encoder_of()
+    batch = fit_all(encoder, requests(5, max_tokens=70), 256)
+    model = Watched(module, encoder)
+    results = model.generate_until(batch, common_prefix(batch) if with_prefix else ())
+    assert [result.text for result in results] == [encoder.decode(written(module, each.context, 70)) for each in batch]
+    assert len(model.passes) < 40
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wrong_guesses_change_nothing(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Guesses that are right for a while, for other lengths in each row and step, then wrong."""
+    module = endless()
+    encoder = encoder_of()
+    batch = fit_all(encoder, requests(max_tokens=30), 256)
+    answers_of = {tuple(each.context): written(module, each.context, 60) for each in batch}
+    generator = random.Random(seed)
+
+    def guess(drafts: Drafts, most: int) -> list[int]:
+        known, told = next(
+            (begin, told) for begin, told in answers_of.items() if tuple(drafts._ids[: len(begin)]) == begin
+        )
+        begun = len(drafts._ids) - len(known)
+        return [*told[begun : begun + generator.randrange(6)], *([9, 11] if generator.random() < 0.5 else [])][:most]
+
+    monkeypatch.setattr(Drafts, "next", guess)
+    for prefix in ((), common_prefix(batch)):
+        results = LanguageModel(module, encoder).generate_until(batch, prefix)
+        for each, result in zip(batch, results, strict=True):
+            assert result.text == encoder.decode(answers_of[tuple(each.context)][:30])
+
+
+def test_what_contexts_have_in_common_is_read_once(module: LlamaForCausalLM) -> None:
+    """Three openings, of which two begin alike; each before several questions, in any order of the batch."""
+    encoder = encoder_of()
+    generator = np.random.default_rng(5)
+
+    def text(length: int) -> str:
+        return "".join(generator.choice(KANJI, length))
+
+    begin = text(50)
+    openings = [begin + KANJI[0] + text(40), begin + KANJI[1] + text(60), KANJI[2] + text(70)]
+    contexts = [Context(after=f"{opening}{KANJI[number]}{text(3)}") for opening in openings for number in range(3)]
+    generator.shuffle(contexts)  # type: ignore[arg-type]
+    batch = fit_all(encoder, [Generate(each, max_tokens=8) for each in contexts], 256)
+    model = Watched(module, encoder)
+    results = model.generate_until(batch)
+    for each, result in zip(batch, results, strict=True):
+        assert result.text == encoder.decode(written(module, each.context, 8))
+    # All begin with BOS, too little to be worth it for the third opening.
+    assert model.passes[0] == (1 + 50) + 41 + 61 + (1 + 71) + 9 * 4
 
 
 def from_ids(module: LlamaForCausalLM, count: int = 12) -> tuple[Context, list[int]]:

@@ -2,9 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from tasks.evaluate import intervals
-from tasks.evaluate.intervals import column_sums, resample_sums, resample_weights, with_interval
+from tasks.evaluate.intervals import (
+    Estimate,
+    column_sums,
+    combined,
+    resample_sums,
+    resample_weights,
+    unanimous_interval,
+    with_interval,
+)
 from tasks.evaluate.metric import Floats
 
 
@@ -83,3 +92,27 @@ def test_resamples_that_say_nothing_are_left_out() -> None:
 def test_one_example_has_no_interval() -> None:
     estimate = with_interval(*_ratio(np.array([[3.0, 2.0]]), 100, seed=1), 1, confidence=0.95)
     assert (estimate.value, estimate.low, estimate.high) == (1.5, None, None)
+
+
+@pytest.mark.parametrize("num_examples", [2, 10, 50, 1319])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_nothing_right_and_everything_right_have_wilsons_interval(num_examples: int, confidence: float) -> None:
+    for right in (0, num_examples):
+        theirs = binomtest(right, num_examples).proportion_ci(confidence, method="wilson")
+        ours = unanimous_interval(right / num_examples, num_examples, confidence=confidence)
+        assert (ours.low, ours.high) == (pytest.approx(theirs.low, abs=1e-12), pytest.approx(theirs.high, abs=1e-12))
+        assert ours.value in (ours.low, ours.high), "the score itself is one end"
+
+
+def test_one_right_answer_is_not_known_to_be_all() -> None:
+    assert unanimous_interval(1.0, 1, confidence=0.95) == Estimate(1.0, None, None)
+
+
+def test_distances_to_the_bounds_are_squared_and_added() -> None:
+    """3-4-5 triangles, and a subtracted one whose bounds change places."""
+    first, second = Estimate(0.5, 0.2, 0.9), Estimate(0.1, 0.1, 0.5)
+    difference = combined([first, second], [1, -1])
+    assert (difference.low, difference.high) == (pytest.approx(0.4 - 0.5), pytest.approx(0.4 + 0.4))
+    mean = combined([Estimate(0.0, 0.0, 0.06), Estimate(1.0, 0.92, 1.0)], [0.5, 0.5])
+    assert (mean.low, mean.high) == (pytest.approx(0.46), pytest.approx(0.53))
+    assert combined([first, Estimate(0.1, None, None)], [1, -1]) == Estimate(0.4, None, None)

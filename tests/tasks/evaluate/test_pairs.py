@@ -126,3 +126,19 @@ def test_a_difference_that_rounding_hides_has_no_verdict() -> None:
     assert 0 < row["difference"] < 0.0005
     assert row["p_holm"] < 0.05
     assert row["verdict"] == ""
+
+
+@pytest.mark.parametrize(("num", "right", "verdict"), [(30, (5, 10), "better"), (10, (0, 4), "")])
+def test_an_average_is_better_only_beyond_the_doubt_of_all_its_tasks(
+    num: int, right: tuple[int, int], verdict: str
+) -> None:
+    """A task that both have all wrong leaves 11 points of doubt with 30 questions, 28 with 10; resamples see none."""
+    theirs, ours = (rows([1.0] * each + [0.0] * (num - each)) for each in right)
+    nothing = rows([0.0] * num)
+    found = _compare(
+        {"jsquad-strict": theirs, "niilc-strict": nothing}, {"jsquad-strict": ours, "niilc-strict": nothing}
+    )
+    (average,) = [row for row in found.rows if row["task"] == "average" and row["category"] is None]
+    assert average["p_bootstrap"] < 0.05
+    assert average["verdict"] == verdict
+    assert (average["difference_low"] > 0) == bool(verdict)

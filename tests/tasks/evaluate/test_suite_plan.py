@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.evaluate.benchmark import Item, MissingDataError
 from tasks.evaluate.config import EvaluateConfig
-from tasks.evaluate.suite_plan import chosen_items, files_of, plan_suite
+from tasks.evaluate.examples import describe_benchmark
+from tasks.evaluate.suite_plan import chosen_items, files_of, plan_suite, skipped_profiles
 from tests.tasks.evaluate import stand_ins
 
+ANSWERS = "Answers (swallow-2023)"
 ITEMS = [Item(str(number), {}, "", "") for number in range(200)]
 
 
@@ -84,6 +87,38 @@ def test_files_that_are_named_come_before_the_usual_places(tmp_path: Path) -> No
     named = {"jcommonsenseqa": {"items": ["hf:larks/birds@test"], "shots": "train.jsonl"}}
     found = files_of(stand_ins.CHOICES, EvaluateConfig(data=data, files=named, prompts="prompts"))
     assert (found.items, found.shots, found.prompts) == (("hf:larks/birds@test",), "train.jsonl", "prompts")
+
+
+def test_what_a_reader_leaves_out_is_carried_into_what_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = str(stand_ins.write_data(tmp_path))
+    without = replace(stand_ins.ANSWERS, read=lambda files: replace(stand_ins.ANSWERS.read(files), left_out=3))
+    monkeypatch.setattr("tasks.evaluate.suite_plan.load_benchmark", lambda name: without)
+    (asked,) = plan_suite(EvaluateConfig(tasks=["niilc"], data=data, limit=4))
+    told = describe_benchmark(asked)
+    assert (told["n"], told["n_all"], told["num_malformed"], told["left_out"]) == (4, 10, 1, 3)
+
+
+def test_a_profile_without_its_prompt_file_may_be_skipped_but_not_all_of_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {
+        "tasks": ["jcommonsenseqa", "niilc"],
+        "data": str(stand_ins.write_data(tmp_path)),
+        "skip_unprompted": True,
+    }
+    config = EvaluateConfig.model_validate(settings | {"profile": "both"})
+    suite = plan_suite(config)
+    assert [asked.key for asked in suite] == ["jcommonsenseqa-strict", "jcommonsenseqa-swallow-2023", "niilc-strict"]
+    assert skipped_profiles(config, suite) == [{"task": "niilc", "profile": "swallow-2023", "label": ANSWERS}]
+    assert ANSWERS in caplog.text
+    alone = EvaluateConfig.model_validate(settings | {"tasks": ["niilc"], "profile": "swallow-2023"})
+    with pytest.raises(MissingDataError, match=r"niilc \(swallow-2023\): expected niilc\.json"):
+        plan_suite(alone)
+
+
+def test_items_that_are_missing_are_never_skipped(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="niilc: no data"):
+        plan_suite(EvaluateConfig(tasks=["niilc"], data=str(tmp_path), skip_unprompted=True))
 
 
 def test_nothing_is_asked_without_benchmarks() -> None:

@@ -50,6 +50,8 @@ def write_evaluation(
             for task in chosen:
                 write_rows(folder / "examples" / f"{model}-{task}-{profile}.jsonl", example_rows(model, task))
                 write_rows(folder / "prompts" / f"{model}-{task}-{profile}.jsonl", prompt_rows(task))
+                record = {"details": {"seconds": 75.0 if model == "base" else 8.2, "resumed": task == "niilc"}}
+                write_json(folder / "_shards" / f"{model}@{task}-{profile}.json", record)
     return folder
 
 
@@ -139,6 +141,7 @@ def about(task: str) -> dict[str, Any]:
         "n_all": 1_119 if task == "jcommonsenseqa" else 250,
         "malformed": ["line 7: no answer"] if task == "niilc" else [],
         "num_malformed": 1 if task == "niilc" else 0,
+        "left_out": 2 if task == "niilc" else 0,
         "shots_from": "strict/jsquad.json",
         "averaged": averaged,
         "notes": [],

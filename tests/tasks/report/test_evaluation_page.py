@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tasks.report.benchmark_tables import average_headlines, average_table, diff
 from tasks.report.benchmarks import benchmark_facts, shown_tables
 from tasks.report.evaluation_files import EvaluationFiles, benchmark_rows
 from tasks.report.evaluation_page import write_pages
-from tasks.report.tables import Table
+from tasks.report.tables import Table, shown
 from tests.tasks.report.made_up_benchmarks import HOSTILE, write_evaluation, write_rows
 from tests.tasks.report.test_report import Page
 
@@ -113,6 +114,47 @@ def test_warnings_in_words(files: EvaluationFiles) -> None:
     assert "NIILC: 1 line of the file left out as malformed." in found
     assert "Not all items were asked, but some drawn by the hash of their ids: JCommonsenseQA 250 of 1,119." in found
     assert any("over 3 of the authors' 6 tasks" in text and "HellaSwag, SQuAD2, XWINO" in text for text in found)
+
+
+def test_what_was_asked_says_how_many_lines_and_items_were_not(files: EvaluationFiles) -> None:
+    (table,) = shown_tables(benchmark_facts(files))["tasks"]
+    pairs = zip(column(table, "malformed"), column(table, "left_out"), strict=True)
+    told = dict(zip(column(table, "task"), pairs, strict=True))
+    assert (told["NIILC"], told["JSQuAD"]) == ((1, 2), (0, 0))
+
+
+def test_times_are_those_that_the_stage_kept(files: EvaluationFiles, folder: Path, tmp_path: Path) -> None:
+    (table,) = shown_tables(benchmark_facts(files))["times"]
+    assert (column(table, "items")[:3], column(table, "base")[:3]) == ([250] * 3, [75.0] * 3)
+    drawn = {row[0].value: [shown(*pair) for pair in zip(row, table.columns, strict=True)][3:] for row in table.rows}
+    assert drawn["JSQuAD"] == ["1\u00a0min\u00a015\u00a0s", "8.2\u00a0s"]
+    assert drawn["NIILC"] == ["1\u00a0min\u00a015\u00a0s*", "8.2\u00a0s*"], "of the last process alone"
+    bare = write_evaluation(tmp_path, profiles=("strict",), tasks=("jsquad",))
+    shutil.rmtree(bare / "_shards")
+    assert shown_tables(benchmark_facts(EvaluationFiles.read(str(bare))))["times"] == []
+
+
+def test_scores_are_the_same_bytes_however_long_they_took(tmp_path: Path) -> None:
+    written = {}
+    for seconds in (1.0, 2.0):
+        bare = write_evaluation(tmp_path / "evaluation", profiles=("strict",), tasks=("jsquad",))
+        for record in (bare / "_shards").iterdir():
+            record.write_text(json.dumps({"details": {"seconds": seconds}}))
+        out = tmp_path / str(seconds)
+        written[seconds] = {path: (out / path).read_bytes() for path in write_pages(str(bare), str(out))}
+    first, second = written.values()
+    times = {"evaluation.html", "tables/times.csv", "tables/times.json", "tables/times.tex"}
+    assert {path for path in first if first[path] != second[path]} == times
+
+
+def test_what_was_skipped_is_told(tmp_path: Path) -> None:
+    bare = write_evaluation(tmp_path, profiles=("strict",), tasks=("jsquad",))
+    (bare / "not_scored.json").write_text(
+        json.dumps([{"task": "marc_ja", "profile": "swallow-2023", "label": "MARC-ja (swallow-2023)"}])
+    )
+    write_pages(str(bare), str(tmp_path / "out"))
+    said = "Not scored, for want of a prompt or shot file: MARC-ja (swallow-2023)."
+    assert said in Page((tmp_path / "out" / "evaluation.html").read_text()).text
 
 
 def test_the_averages_in_a_sentence(files: EvaluationFiles) -> None:

@@ -11,11 +11,11 @@ import pytest
 import sacrebleu
 
 from tasks.evaluate.metrics.bleu import BLEU, COLUMNS, Tokenize, bleu_columns, words
+from tasks.evaluate.metrics.chrf import sentence_chrf
 from tasks.evaluate.metrics.exact import harness_exact_match
 from tasks.evaluate.metrics.fuzzy import fuzzy_ratio, ratio, token_sort_ratio
 from tasks.evaluate.metrics.normalise import nfkc
 from tasks.evaluate.metrics.rouge import mecab_tokens, rouge_2, rouge_l, rouge_n
-from tasks.evaluate.suite.wmt import sentence_chrf
 
 TOLERANCE = 1e-6
 

@@ -1,4 +1,4 @@
-"""Short ways through a benchmark of the harness' kind: read, draw shots, ask, judge; a tokenizer of characters."""
+"""Short ways through a benchmark: write its file, draw shots, ask, judge; a tokenizer of characters."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ CHARACTERS = cast(Encoder, _Characters())
 
 
 def lines_file(path: Path, rows: Sequence[Any]) -> Files:
-    """A file of JSON lines."""
-    path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), encoding="utf-8")
+    """A file of JSON lines; texts are written as they are."""
+    lines = (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return Files((str(path),))
 
 
@@ -68,6 +69,7 @@ def judged(benchmark: Benchmark, profile: Profile, item: Item, *results: Result 
     judgement = form.judge(item, [generated(each) if isinstance(each, str) else each for each in results], CHARACTERS)
     for metric in form.metrics:
         metric.of([{"columns": judgement.columns}])
+    assert not form.classes or judgement.predicted in (None, *form.classes)
     return judgement
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tasks.evaluate.benchmark import Files, Item, Items
-from tasks.evaluate.suite.harness_shots import draw_shots, from_evaluated, from_training, harness_context, no_shots
+from tasks.evaluate.suite.harness_shots import draw_shots, from_evaluated, from_training, no_shots
 
 
 def items(number: int, prefix: str = "") -> list[Item]:
@@ -106,10 +106,3 @@ def test_a_set_smaller_than_the_draw_gives_what_it_has() -> None:
     assert {len(drawn) for drawn in draw_shots(items(3), 8).values()} == {2}
     assert {len(drawn) for drawn in draw_shots(items(3), 8, items(2, "t")).values()} == {2}
     assert no_shots(Items(items(2)), Files(()), None) == {"0": (), "1": ()}
-
-
-def test_the_prompt_has_empty_lines_between_no_bos_and_is_cut_at_the_left() -> None:
-    context = harness_context(["一 1", "二 2"], before="三 ", passage="文", after=" 答")
-
-    assert context.text == "一 1\n\n二 2\n\n三 文 答"
-    assert (context.overlong, context.start) == ("left", False)

@@ -7,7 +7,8 @@ import pytest
 
 from tasks.evaluate.benchmark import Files, Items, MissingDataError
 from tasks.evaluate.suite.jcommonsenseqa import BENCHMARK, chosen
-from tests.tasks.evaluate.suite.llm_jp_files import ask, judge, write_lines, write_prompt_file
+from tests.tasks.evaluate.suite.llm_jp_files import ask, write_prompt_file
+from tests.tasks.evaluate.suite.suite_cases import judged, lines_file
 
 ROW = {
     "q_id": 70,
@@ -23,7 +24,7 @@ ROW = {
 
 @pytest.fixture
 def items(tmp_path: Path) -> Items:
-    return BENCHMARK.read(write_lines(tmp_path / "valid.jsonl", ROW, {**ROW, "q_id": 71, "label": 4}))
+    return BENCHMARK.read(lines_file(tmp_path / "valid.jsonl", [ROW, {**ROW, "q_id": 71, "label": 4}]))
 
 
 def test_items_carry_question_choices_and_gold(items: Items) -> None:
@@ -38,16 +39,18 @@ def test_items_carry_question_choices_and_gold(items: Items) -> None:
 def test_lines_that_are_no_item_are_counted_with_the_reason(tmp_path: Path) -> None:
     without = {key: value for key, value in ROW.items() if key != "choice3"}
     items = BENCHMARK.read(
-        write_lines(
+        lines_file(
             tmp_path / "valid.jsonl",
-            "{壊れた行",
-            {**ROW, "label": 5},
-            without,
-            {**ROW, "question": " "},
-            "[1]",
-            {**ROW, "label": None},
-            "",
-            ROW,
+            [
+                "{壊れた行",
+                {**ROW, "label": 5},
+                without,
+                {**ROW, "question": " "},
+                "[1]",
+                {**ROW, "label": None},
+                "",
+                ROW,
+            ],
         )
     )
 
@@ -60,20 +63,20 @@ def test_lines_that_are_no_item_are_counted_with_the_reason(tmp_path: Path) -> N
 
 def test_a_file_without_an_item_and_a_missing_one_say_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is an item.*yahoojapan/JGLUE"):
-        BENCHMARK.read(write_lines(tmp_path / "valid.jsonl", "{}", "壊れた行"))
+        BENCHMARK.read(lines_file(tmp_path / "valid.jsonl", ["{}", "壊れた行"]))
     with pytest.raises(MissingDataError, match=r"Yahoo Japan.*CC BY-SA.*valid-v1\.3\.json"):
         BENCHMARK.read(Files((str(tmp_path / "none.jsonl"),)))
 
 
 def test_rows_without_an_id_are_numbered(tmp_path: Path) -> None:
     row = {key: value for key, value in ROW.items() if key != "q_id"}
-    items = BENCHMARK.read(write_lines(tmp_path / "valid.jsonl", row, row))
+    items = BENCHMARK.read(lines_file(tmp_path / "valid.jsonl", [row, row]))
 
     assert [item.id for item in items.items] == ["1", "2"]
 
 
 def test_strict_asks_for_the_number(items: Items) -> None:
-    request = ask(BENCHMARK, "strict", items, items.items[0])
+    request = ask(BENCHMARK, "strict", items, 0)
 
     context = request.context
     assert context.head == "質問の答えとして最もふさわしい選択肢を一つ選び、その番号だけを書いてください。\n\n"
@@ -91,7 +94,7 @@ def test_swallow_2023_asks_as_the_harness(items: Items, tmp_path: Path) -> None:
     shots = [(f"質問：色は？\n選択肢：0.{color},1.緑", "0") for color in "赤青黄黒"]
     prompts = write_prompt_file(tmp_path, "jcommonsenseqa", shots, "exact_match", output_length=1)
 
-    request = ask(BENCHMARK, "swallow-2023", items, items.items[0], prompts)
+    request = ask(BENCHMARK, "swallow-2023", items, 0, prompts)
 
     assert request.context.text == (
         "課題の説明です。\n### 指示\n答えなさい。\n"
@@ -136,23 +139,23 @@ def test_a_number_is_a_number_also_where_choices_are_numbers() -> None:
 def test_strict_judges_numbers_of_any_width(items: Items) -> None:
     item = items.items[0]
 
-    right = judge(BENCHMARK, "strict", item, "１\n質問：")
+    right = judged(BENCHMARK, "strict", item, "１\n質問：")
     assert (right.columns, right.predicted, right.normalised, right.gold) == ({"exact_match": 1.0}, "1", "1", "1")
-    assert judge(BENCHMARK, "strict", item, " 4").columns == {"exact_match": 0.0}
-    assert judge(BENCHMARK, "strict", item, " 4").predicted == "4"
-    empty = judge(BENCHMARK, "strict", item, "  ")
+    assert judged(BENCHMARK, "strict", item, " 4").columns == {"exact_match": 0.0}
+    assert judged(BENCHMARK, "strict", item, " 4").predicted == "4"
+    empty = judged(BENCHMARK, "strict", item, "  ")
     assert (empty.columns, empty.predicted, empty.flags) == ({"exact_match": 0.0}, None, ("empty_output", "unparsable"))
-    assert judge(BENCHMARK, "strict", item, "わかりません").flags == ("unparsable",)
+    assert judged(BENCHMARK, "strict", item, "わかりません").flags == ("unparsable",)
 
 
 def test_swallow_2023_compares_the_text_as_it_is(items: Items) -> None:
     item = items.items[0]
 
-    assert judge(BENCHMARK, "swallow-2023", item, "１").columns == {"exact_match": 1.0}
-    spaced = judge(BENCHMARK, "swallow-2023", item, " 1")
+    assert judged(BENCHMARK, "swallow-2023", item, "１").columns == {"exact_match": 1.0}
+    spaced = judged(BENCHMARK, "swallow-2023", item, " 1")
     assert (spaced.columns, spaced.predicted, spaced.flags) == ({"exact_match": 0.0}, None, ("unparsable",))
-    assert judge(BENCHMARK, "swallow-2023", item, "").flags == ("empty_output", "unparsable")
-    assert judge(BENCHMARK, "swallow-2023", item, "空").columns == {"exact_match": 0.0}
+    assert judged(BENCHMARK, "swallow-2023", item, "").flags == ("empty_output", "unparsable")
+    assert judged(BENCHMARK, "swallow-2023", item, "空").columns == {"exact_match": 0.0}
 
 
 def test_the_published_files_hold_what_their_authors_say(shared_data: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from tasks.evaluate.benchmark import Files, Items, MissingDataError
 from tasks.evaluate.suite.jemhopqa import BENCHMARK
-from tests.tasks.evaluate.suite.llm_jp_files import ask, judge, write_prompt_file
+from tests.tasks.evaluate.suite.llm_jp_files import ask, write_prompt_file
+from tests.tasks.evaluate.suite.suite_cases import judged
 
 ROWS = [
     {"qid": "a1", "type": "comparison", "question": "雲雀と駝鳥、空を飛べるのはどちら？", "answer": "雲雀"},
@@ -48,7 +49,7 @@ def test_a_missing_file_and_one_without_items(tmp_path: Path) -> None:
 
 
 def test_strict_asks_after_four_shots(items: Items) -> None:
-    request = ask(BENCHMARK, "strict", items, items.items[0])
+    request = ask(BENCHMARK, "strict", items, 0)
 
     assert request.context.text == (
         "質問に答えてください。「はい」か「いいえ」で答える質問には YES か NO と書き、"
@@ -65,7 +66,7 @@ def test_strict_asks_after_four_shots(items: Items) -> None:
 def test_swallow_2023_asks_as_the_harness(items: Items, tmp_path: Path) -> None:
     prompts = write_prompt_file(tmp_path, "jemhopqa", [("質問：甲？", "乙")] * 4, "char_f1", output_length=15)
 
-    request = ask(BENCHMARK, "swallow-2023", items, items.items[1], prompts)
+    request = ask(BENCHMARK, "swallow-2023", items, 1, prompts)
 
     shot = "\n### 入力：\n質問：甲？\n### 回答：\n乙\n"
     asked = "\n### 入力：\n質問：雲雀と燕は、どちらも鳥ですか？\n### 回答：\n"
@@ -76,22 +77,22 @@ def test_swallow_2023_asks_as_the_harness(items: Items, tmp_path: Path) -> None:
 def test_strict_gives_character_f1_and_exact_match(items: Items) -> None:
     item = items.items[0]
 
-    assert judge(BENCHMARK, "strict", item, "雲雀\n質問：").columns == {"character_f1": 1.0, "exact_match": 1.0}
-    near = judge(BENCHMARK, "strict", item, "雲雀です。")  # 2 of 4 characters right, 2 of 2 found
+    assert judged(BENCHMARK, "strict", item, "雲雀\n質問：").columns == {"character_f1": 1.0, "exact_match": 1.0}
+    near = judged(BENCHMARK, "strict", item, "雲雀です。")  # 2 of 4 characters right, 2 of 2 found
     assert near.columns == {"character_f1": pytest.approx(2 / 3), "exact_match": 0.0}
-    assert judge(BENCHMARK, "strict", item, "駝鳥").columns == {"character_f1": 0.0, "exact_match": 0.0}
-    empty = judge(BENCHMARK, "strict", item, "\n雲雀")
+    assert judged(BENCHMARK, "strict", item, "駝鳥").columns == {"character_f1": 0.0, "exact_match": 0.0}
+    empty = judged(BENCHMARK, "strict", item, "\n雲雀")
     assert (empty.columns["character_f1"], empty.flags, empty.gold) == (0.0, ("empty_output",), "雲雀")
-    assert judge(BENCHMARK, "strict", items.items[1], " ＹＥＳ").columns["exact_match"] == 1.0
+    assert judged(BENCHMARK, "strict", items.items[1], " ＹＥＳ").columns["exact_match"] == 1.0
 
 
 def test_swallow_2023_gives_the_fuzzy_ratio(items: Items) -> None:
     item = items.items[0]
 
-    assert judge(BENCHMARK, "swallow-2023", item, "雲雀。").columns == {"fuzzy_ratio": 1.0}
-    assert judge(BENCHMARK, "swallow-2023", item, "雲雀です").columns == {"fuzzy_ratio": 0.67}
-    assert judge(BENCHMARK, "swallow-2023", item, "").flags == ("empty_output",)
-    assert judge(BENCHMARK, "swallow-2023", items.items[1], "yes").columns == {"fuzzy_ratio": 1.0}
+    assert judged(BENCHMARK, "swallow-2023", item, "雲雀。").columns == {"fuzzy_ratio": 1.0}
+    assert judged(BENCHMARK, "swallow-2023", item, "雲雀です").columns == {"fuzzy_ratio": 0.67}
+    assert judged(BENCHMARK, "swallow-2023", item, "").flags == ("empty_output",)
+    assert judged(BENCHMARK, "swallow-2023", items.items[1], "yes").columns == {"fuzzy_ratio": 1.0}
 
 
 def test_the_published_files_hold_what_their_authors_say(shared_data: Path) -> None:

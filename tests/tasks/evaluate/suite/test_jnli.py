@@ -9,7 +9,8 @@ import pytest
 
 from tasks.evaluate.benchmark import Files, Items, MissingDataError
 from tasks.evaluate.suite.jnli import BENCHMARK
-from tests.tasks.evaluate.suite.llm_jp_files import ask, judge, write_lines, write_prompt_file
+from tests.tasks.evaluate.suite.llm_jp_files import ask, write_prompt_file
+from tests.tasks.evaluate.suite.suite_cases import judged, lines_file
 
 ROW = {"sentence_pair_id": "7", "sentence1": "雲雀が空で鳴く。", "sentence2": "鳥が鳴いている。", "label": "entailment"}
 
@@ -17,7 +18,7 @@ ROW = {"sentence_pair_id": "7", "sentence1": "雲雀が空で鳴く。", "senten
 @pytest.fixture
 def items(tmp_path: Path) -> Items:
     rows: list[Any] = [ROW, {**ROW, "sentence_pair_id": "8", "label": 2}, {**ROW, "sentence_pair_id": "9", "label": 1}]
-    return BENCHMARK.read(write_lines(tmp_path / "valid.jsonl", *rows))
+    return BENCHMARK.read(lines_file(tmp_path / "valid.jsonl", rows))
 
 
 def test_labels_are_names_or_the_hubs_numbers(items: Items) -> None:
@@ -30,7 +31,7 @@ def test_labels_are_names_or_the_hubs_numbers(items: Items) -> None:
 def test_lines_that_are_no_item_are_counted_with_the_reason(tmp_path: Path) -> None:
     unlabelled = {key: value for key, value in ROW.items() if key != "label"}
     items = BENCHMARK.read(
-        write_lines(tmp_path / "valid.jsonl", unlabelled, {**ROW, "sentence2": None}, {**ROW, "label": "-"}, "{", ROW)
+        lines_file(tmp_path / "valid.jsonl", [unlabelled, {**ROW, "sentence2": None}, {**ROW, "label": "-"}, "{", ROW])
     )
 
     assert [item.id for item in items.items] == ["7"]
@@ -42,11 +43,11 @@ def test_a_missing_file_and_one_without_items(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match=r"Yahoo Japan.*CC BY-SA.*jnli-v1\.3/valid-v1\.3\.json"):
         BENCHMARK.read(Files((str(tmp_path / "none.jsonl"),)))
     with pytest.raises(ValueError, match="is an item"):
-        BENCHMARK.read(write_lines(tmp_path / "valid.jsonl", "{}"))
+        BENCHMARK.read(lines_file(tmp_path / "valid.jsonl", ["{}"]))
 
 
 def test_strict_asks_for_a_japanese_label(items: Items) -> None:
-    request = ask(BENCHMARK, "strict", items, items.items[0])
+    request = ask(BENCHMARK, "strict", items, 0)
 
     assert request.context.text == (
         "前提と仮説の関係を、含意（前提が正しければ仮説も必ず正しい）、矛盾（前提と仮説が同時に正しいことはない）、"
@@ -64,7 +65,7 @@ def test_swallow_2023_asks_as_the_harness(items: Items, tmp_path: Path) -> None:
     shots = [("前提：甲\n仮説：乙", label) for label in ("neutral", "entailment", "contradiction", "neutral")]
     prompts = write_prompt_file(tmp_path, "jnli", shots, "exact_match", output_length=3)
 
-    request = ask(BENCHMARK, "swallow-2023", items, items.items[0], prompts)
+    request = ask(BENCHMARK, "swallow-2023", items, 0, prompts)
 
     assert request.context.text == (
         "課題の説明です。\n### 指示\n答えなさい。\n"
@@ -82,28 +83,28 @@ def test_a_prompt_file_with_other_labels_is_refused(items: Items, tmp_path: Path
     prompts = write_prompt_file(tmp_path, "jnli", [("前提：甲\n仮説：乙", "中立")] * 4, "exact_match")
 
     with pytest.raises(ValueError, match="expected one of entailment, contradiction, neutral"):
-        ask(BENCHMARK, "swallow-2023", items, items.items[0], prompts)
+        ask(BENCHMARK, "swallow-2023", items, 0, prompts)
 
 
 def test_strict_judges_the_label(items: Items) -> None:
     item = items.items[0]
 
     for output in ("含意", " 「含意」。\n前提：", "Entailment"):
-        right = judge(BENCHMARK, "strict", item, output)
+        right = judged(BENCHMARK, "strict", item, output)
         assert (right.predicted, right.columns["accuracy"], right.columns["recalled_entailment"]) == (
             "entailment",
             1,
             1,
         )
-    wrong = judge(BENCHMARK, "strict", item, "矛盾")
+    wrong = judged(BENCHMARK, "strict", item, "矛盾")
     assert (wrong.predicted, wrong.columns["accuracy"], wrong.flags) == ("contradiction", 0, ())
-    assert judge(BENCHMARK, "strict", item, "含意か中立").flags == ("unparsable",)
-    assert judge(BENCHMARK, "strict", item, "").flags == ("empty_output", "unparsable")
+    assert judged(BENCHMARK, "strict", item, "含意か中立").flags == ("unparsable",)
+    assert judged(BENCHMARK, "strict", item, "").flags == ("empty_output", "unparsable")
 
 
 def test_one_class_for_all_is_worth_a_third(items: Items) -> None:
     """Two of four are neutral: a model that always says so has accuracy 0.5 and balanced accuracy 1/3."""
-    rows = [{"columns": judge(BENCHMARK, "strict", item, "中立").columns} for item in (*items.items, items.items[1])]
+    rows = [{"columns": judged(BENCHMARK, "strict", item, "中立").columns} for item in (*items.items, items.items[1])]
     headline, accuracy = BENCHMARK.forms["strict"].metrics
 
     assert (headline.name, headline.of(rows)) == ("balanced_accuracy", pytest.approx(1 / 3))
@@ -113,12 +114,12 @@ def test_one_class_for_all_is_worth_a_third(items: Items) -> None:
 def test_swallow_2023_compares_the_text(items: Items) -> None:
     item = items.items[1]
 
-    right = judge(BENCHMARK, "swallow-2023", item, "ｎｅｕｔｒａｌ\n\n###")
+    right = judged(BENCHMARK, "swallow-2023", item, "ｎｅｕｔｒａｌ\n\n###")
     assert (right.predicted, right.columns["exact_match"], right.columns["recalled_neutral"]) == ("neutral", 1, 1)
     for output in ("Neutral", " neutral", "neutral。", "中立"):
-        other = judge(BENCHMARK, "swallow-2023", item, output)
+        other = judged(BENCHMARK, "swallow-2023", item, output)
         assert (other.predicted, other.columns["exact_match"], other.flags) == (None, 0, ("unparsable",))
-    assert judge(BENCHMARK, "swallow-2023", item, "").flags == ("empty_output", "unparsable")
+    assert judged(BENCHMARK, "swallow-2023", item, "").flags == ("empty_output", "unparsable")
 
 
 def test_it_is_in_no_average_and_names_its_classes() -> None:

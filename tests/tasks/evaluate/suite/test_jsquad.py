@@ -10,7 +10,8 @@ from tasks.evaluate.benchmark import Files, Items, MissingDataError
 from tasks.evaluate.config import Profile
 from tasks.evaluate.encoding import fit
 from tasks.evaluate.suite.jsquad import BENCHMARK
-from tests.tasks.evaluate.suite.llm_jp_files import ask, judge, write_lines, write_prompt_file
+from tests.tasks.evaluate.suite.llm_jp_files import ask, write_prompt_file
+from tests.tasks.evaluate.suite.suite_cases import judged, lines_file
 from tokenizer.encoder import load_encoder
 
 CONTEXT = "雲雀 [SEP] 雲雀は春の野に鳴く鳥で、巣は草の根もとにつくる。"
@@ -49,7 +50,7 @@ def test_a_context_without_a_title_takes_the_articles(tmp_path: Path) -> None:
 
 def test_rows_of_the_hub_are_read_too(tmp_path: Path) -> None:
     row = {**QUESTION, "context": CONTEXT, "title": "雲雀", "answers": {"text": ["草の根もと"], "answer_start": [19]}}
-    (item,) = BENCHMARK.read(write_lines(tmp_path / "valid.jsonl", row)).items
+    (item,) = BENCHMARK.read(lines_file(tmp_path / "valid.jsonl", [row])).items
 
     assert (item.id, item.gold, item.parts["title"]) == ("q0", ["草の根もと"], "雲雀")
 
@@ -82,7 +83,7 @@ def test_a_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
 
 def test_strict_asks_with_the_passage_apart(items: Items) -> None:
     """Where the prompt is too long the passage is cut at its end, and the question stays."""
-    request = ask(BENCHMARK, "strict", items, items.items[0])
+    request = ask(BENCHMARK, "strict", items, 0)
 
     context = request.context
     assert context.head == "文章を読み、質問の答えにあたる語句を文章から抜き出してください。\n\n"
@@ -101,7 +102,7 @@ def test_strict_asks_with_the_passage_apart(items: Items) -> None:
 def test_swallow_2023_asks_as_the_harness(items: Items, tmp_path: Path) -> None:
     prompts = write_prompt_file(tmp_path, "jsquad", [("文章：甲\n質問：乙？", "丙")] * 4, "char_f1", output_length=25)
 
-    request = ask(BENCHMARK, "swallow-2023", items, items.items[0], prompts)
+    request = ask(BENCHMARK, "swallow-2023", items, 0, prompts)
 
     shot = "\n### 入力：\n文章：甲\n質問：乙？\n### 回答：\n丙\n"
     asked = (
@@ -120,7 +121,7 @@ def test_a_passage_that_does_not_fit_is_cut_and_the_question_stays(
 ) -> None:
     items = BENCHMARK.read(write(tmp_path / "valid.json", QUESTION, context="雲雀 [SEP] " + "春の野に鳴く。" * 60))
     prompts = write_prompt_file(tmp_path, "jsquad", [("文章：甲\n質問：乙？", "丙")] * 4, "char_f1")
-    request = ask(BENCHMARK, profile, items, items.items[0], prompts)
+    request = ask(BENCHMARK, profile, items, 0, prompts)
     encoder = load_encoder(str(byte_level_folder))
 
     fitted = fit(encoder, request, 512)
@@ -135,19 +136,19 @@ def test_a_passage_that_does_not_fit_is_cut_and_the_question_stays(
 def test_strict_takes_the_best_of_all_answers(items: Items) -> None:
     (item,) = items.items
 
-    second = judge(BENCHMARK, "strict", item, "根もと")
+    second = judged(BENCHMARK, "strict", item, "根もと")
     assert (second.columns, second.gold) == ({"character_f1": 1.0, "exact_match": 1.0}, "根もと")
-    near = judge(BENCHMARK, "strict", item, "草の根")  # 3 of 3 right, 3 of 5 found
+    near = judged(BENCHMARK, "strict", item, "草の根")  # 3 of 3 right, 3 of 5 found
     assert (near.columns, near.gold) == ({"character_f1": 0.75, "exact_match": 0.0}, "草の根もと")
-    assert judge(BENCHMARK, "strict", item, "空").columns == {"character_f1": 0.0, "exact_match": 0.0}
-    assert judge(BENCHMARK, "strict", item, " \n").flags == ("empty_output",)
+    assert judged(BENCHMARK, "strict", item, "空").columns == {"character_f1": 0.0, "exact_match": 0.0}
+    assert judged(BENCHMARK, "strict", item, " \n").flags == ("empty_output",)
 
 
 def test_swallow_2023_takes_only_the_first_answer(items: Items) -> None:
     (item,) = items.items
 
-    assert judge(BENCHMARK, "swallow-2023", item, "草の根もと").columns == {"fuzzy_ratio": 1.0}
-    second = judge(BENCHMARK, "swallow-2023", item, "根もと")  # 2 * 3 / 8
+    assert judged(BENCHMARK, "swallow-2023", item, "草の根もと").columns == {"fuzzy_ratio": 1.0}
+    second = judged(BENCHMARK, "swallow-2023", item, "根もと")  # 2 * 3 / 8
     assert (second.columns, second.gold) == ({"fuzzy_ratio": 0.75}, "草の根もと")
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from tasks.evaluate.benchmark import Files, Items, MissingDataError
 from tasks.evaluate.suite.niilc import BENCHMARK, accepted
-from tests.tasks.evaluate.suite.llm_jp_files import ask, judge, write_lines, write_prompt_file
+from tests.tasks.evaluate.suite.llm_jp_files import ask, write_prompt_file
+from tests.tasks.evaluate.suite.suite_cases import judged, lines_file
 
 XML = """<?xml version='1.0' encoding="UTF-8"?>
 <questions>
@@ -46,12 +47,14 @@ def test_questions_without_an_answer_are_left_out_and_broken_ones_counted(items:
 
 
 def test_json_lines_give_the_same_as_the_xml(tmp_path: Path) -> None:
-    files = write_lines(
+    files = lines_file(
         tmp_path / "test.jsonl",
-        {"id": "N-1", "text": "雲雀の英語名は？", "answers": ["スカイラーク "]},
-        {"id": "N-2", "text": "答えのない問いは？", "answers": ["-"]},
-        {"id": "N-6", "text": "一つ足りない", "answers": "文字列"},
-        "{",
+        [
+            {"id": "N-1", "text": "雲雀の英語名は？", "answers": ["スカイラーク "]},
+            {"id": "N-2", "text": "答えのない問いは？", "answers": ["-"]},
+            {"id": "N-6", "text": "一つ足りない", "answers": "文字列"},
+            "{",
+        ],
     )
     items = BENCHMARK.read(files)
 
@@ -68,11 +71,11 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match=r"mynlp/niilc-qa.*CC BY-SA.*NIILC-ECQA2015_test\.xml"):
         BENCHMARK.read(Files((str(tmp_path / "none.xml"),)))
     with pytest.raises(ValueError, match="is an item"):
-        BENCHMARK.read(write_lines(tmp_path / "test.jsonl", {"id": "N", "text": "問い", "answers": ["-"]}))
+        BENCHMARK.read(lines_file(tmp_path / "test.jsonl", [{"id": "N", "text": "問い", "answers": ["-"]}]))
 
 
 def test_strict_asks_after_four_shots(items: Items) -> None:
-    request = ask(BENCHMARK, "strict", items, items.items[0])
+    request = ask(BENCHMARK, "strict", items, 0)
 
     assert request.context.text == (
         "質問に答えてください。答えの語句だけを書き、答えが複数あるときは「、」でつないでください。\n\n"
@@ -88,7 +91,7 @@ def test_strict_asks_after_four_shots(items: Items) -> None:
 def test_swallow_2023_asks_as_the_harness(items: Items, tmp_path: Path) -> None:
     prompts = write_prompt_file(tmp_path, "niilc", [("質問：甲？", "乙,丙")] * 4, "char_f1", output_length=180)
 
-    request = ask(BENCHMARK, "swallow-2023", items, items.items[0], prompts)
+    request = ask(BENCHMARK, "swallow-2023", items, 0, prompts)
 
     shot = "\n### 入力：\n質問：甲？\n### 回答：\n乙,丙\n"
     asked = "\n### 入力：\n質問：雲雀の英語名は？\n### 回答：\n"
@@ -102,22 +105,22 @@ def test_strict_accepts_each_answer_and_all_of_them_joined(items: Items) -> None
     assert accepted(one) == ["スカイラーク"]
     assert accepted(several) == ["雲雀", "鶯", "雲雀、鶯"]
     for output in ("鶯", "雲雀", "雲雀、鶯"):
-        assert judge(BENCHMARK, "strict", several, output).columns == {"character_f1": 1.0, "exact_match": 1.0}
-    swapped = judge(BENCHMARK, "strict", several, "鶯と雲雀")  # three of the joined list's, one too many: 2 * 3 / 7
+        assert judged(BENCHMARK, "strict", several, output).columns == {"character_f1": 1.0, "exact_match": 1.0}
+    swapped = judged(BENCHMARK, "strict", several, "鶯と雲雀")  # three of the joined list's, one too many: 2 * 3 / 7
     assert (swapped.columns["character_f1"], swapped.gold) == (pytest.approx(6 / 7), "雲雀、鶯")
-    assert judge(BENCHMARK, "strict", several, "燕").columns == {"character_f1": 0.0, "exact_match": 0.0}
-    assert judge(BENCHMARK, "strict", one, "ｽｶｲﾗｰｸ").columns["exact_match"] == 1.0
-    assert judge(BENCHMARK, "strict", one, "").flags == ("empty_output",)
+    assert judged(BENCHMARK, "strict", several, "燕").columns == {"character_f1": 0.0, "exact_match": 0.0}
+    assert judged(BENCHMARK, "strict", one, "ｽｶｲﾗｰｸ").columns["exact_match"] == 1.0
+    assert judged(BENCHMARK, "strict", one, "").flags == ("empty_output",)
 
 
 def test_swallow_2023_has_one_gold_joined_with_commas(items: Items) -> None:
     several = items.items[1]
 
-    whole = judge(BENCHMARK, "swallow-2023", several, "雲雀,鶯,雲雀")
+    whole = judged(BENCHMARK, "swallow-2023", several, "雲雀,鶯,雲雀")
     assert (whole.columns, whole.gold) == ({"fuzzy_ratio": 1.0}, "雲雀,鶯,雲雀")
     # "雲雀" of "雲雀 雲雀 鶯", the sorted words: 2 * 2 / (2 + 7), in whole per cent
-    assert judge(BENCHMARK, "swallow-2023", several, "雲雀").columns == {"fuzzy_ratio": 0.44}
-    assert judge(BENCHMARK, "swallow-2023", several, "\n雲雀").flags == ("empty_output",)
+    assert judged(BENCHMARK, "swallow-2023", several, "雲雀").columns == {"fuzzy_ratio": 0.44}
+    assert judged(BENCHMARK, "swallow-2023", several, "\n雲雀").flags == ("empty_output",)
 
 
 def test_the_published_files_hold_what_their_authors_say(shared_data: Path) -> None:

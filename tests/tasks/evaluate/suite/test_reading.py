@@ -4,10 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import fsspec
@@ -17,12 +14,12 @@ import pytest
 import zstandard
 
 from tasks.evaluate.benchmark import Item, Items, MissingDataError
+from tasks.evaluate.suite import reading
 from tasks.evaluate.suite.reading import (
     Malformed,
     NoItemError,
     Place,
     Record,
-    json_document,
     read_items,
     records,
     squad_records,
@@ -178,7 +175,7 @@ def test_lines_and_cells(tmp_path: Path) -> None:
     assert malformed[0].startswith("pairs.tsv:4: not UTF-8")
 
 
-def test_xml_and_json_documents(tmp_path: Path) -> None:
+def test_xml(tmp_path: Path) -> None:
     path = tmp_path / "questions.xml"
     path.write_text("<all><q>一</q><part><q>二</q></part></all>", encoding="utf-8")
     assert [(place.number, element.text) for place, element in xml_elements(str(path), [], "q")] == [
@@ -189,8 +186,6 @@ def test_xml_and_json_documents(tmp_path: Path) -> None:
     path.write_text("<all><q>", encoding="utf-8")
     with pytest.raises(ValueError, match=r"questions\.xml: expected XML"):
         list(xml_elements(str(path), [], "q"))
-    with pytest.raises(ValueError, match="expected a JSON document"):
-        json_document(str(path))
 
 
 QUESTIONS: list[dict[str, Any]] = [
@@ -253,78 +248,9 @@ def test_fields_of_texts_and_indices() -> None:
             whole_number({"field": value}, "field", below=4)
 
 
-class TestHub:
-    """`hf:` names, with a stand-in for the library that asks what it was called with."""
+def test_rows_of_the_hub_have_places_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "hub_rows", lambda uri: [{"question": "？"}, *ROWS])
+    items = read("hf:someone/birds@test")
 
-    @pytest.fixture
-    def library(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[Any]]:
-        def install(answer: Any) -> list[Any]:
-            calls: list[Any] = []
-
-            def load(*args: Any, **options: Any) -> Any:
-                calls.append((*args, options))
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
-
-            module = ModuleType("datasets")
-            module.load_dataset = module.load_from_disk = load  # type: ignore[attr-defined]
-            monkeypatch.setitem(sys.modules, "datasets", module)
-            return calls
-
-        return install
-
-    @pytest.mark.parametrize(
-        ("uri", "name", "config", "split"),
-        [
-            ("hf:someone/birds@test", "someone/birds", None, "test"),
-            ("hf:someone/birds:ja@test", "someone/birds", "ja", "test"),
-            ("hf:birds:ja", "birds", "ja", None),
-        ],
-    )
-    def test_a_name_is_taken_apart(
-        self, library: Callable[[Any], list[Any]], uri: str, name: str, config: str | None, split: str | None
-    ) -> None:
-        calls = library(ROWS)
-
-        assert len(read(uri).items) == 2
-        assert calls == [(name, config, {"split": split})]
-
-    def test_the_only_split_needs_no_name_and_of_several_one_must_be_said(
-        self, library: Callable[[Any], list[Any]]
-    ) -> None:
-        library({"test": ROWS})
-        assert len(read("hf:someone/birds").items) == 2
-
-        library({"train": ROWS, "test": ROWS})
-        with pytest.raises(ValueError, match=r"splits train, test; say which: hf:someone/birds@train"):
-            read("hf:someone/birds")
-
-    def test_a_saved_folder_is_read_from_disk(self, library: Callable[[Any], list[Any]], tmp_path: Path) -> None:
-        (tmp_path / "test").mkdir()
-        (tmp_path / "test" / "state.json").write_text("{}")
-        calls = library({"test": ROWS, "train": []})
-
-        assert len(read(f"hf:{tmp_path}@test").items) == 2
-        assert calls == [(str(tmp_path), {})]
-
-    def test_a_switched_off_hub_is_named(
-        self, library: Callable[[Any], list[Any]], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        library(ConnectionError("offline mode is enabled"))
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-        with pytest.raises(
-            MissingDataError, match=r"hf:a/b@test: the hub is switched off here; HF_HUB_OFFLINE=0 .*allows it"
-        ):
-            read("hf:a/b@test")
-
-    def test_without_the_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "datasets", None)
-
-        with pytest.raises(MissingDataError, match="pip install datasets"):
-            read("hf:a/b@test")
-
-    def test_a_name_that_is_none(self) -> None:
-        with pytest.raises(ValueError, match="expected hf:owner/name"):
-            read("hf:@test")
+    assert [item.id for item in items.items] == ["2", "3"]
+    assert items.malformed == ["hf:someone/birds@test:1: expected text in `answer`, got nothing"]
