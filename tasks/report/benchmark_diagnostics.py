@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks.report import formats
-from tasks.report.benchmark_tables import AVERAGE
+from tasks.report.benchmark_tables import AVERAGE, authors_tasks
 from tasks.report.evaluation_files import EvaluationFiles, Row
 from tasks.report.published import load_published
 from tasks.report.tables import UNKNOWN, Cell, Column, Table
@@ -183,11 +183,15 @@ def _average_warnings(rows: Sequence[Row]) -> Iterator[str]:
     labels = {name: task.label for name, task in load_published().tasks.items()}
     for row in rows:
         if row["kind"] == AVERAGE and row.get("missing"):
-            missing = ", ".join(labels.get(name, name) for name in row["missing"])
-            whole = row["n"] + len(row["missing"])
+            others = row.get("stand_ins") or {}
+            missing = [
+                labels.get(name, name) + (f" ({_label(rows, others[name])} in its place)" if name in others else "")
+                for name in row["missing"]
+            ]
+            own, whole = authors_tasks(row)
             yield (
-                f"The {formats.language(row['language'])} average ({row['profile']}) is over {row['n']} of the "
-                f"authors' {whole} tasks, and not to be set beside theirs: without {missing}."
+                f"The {formats.language(row['language'])} average ({row['profile']}) is over {own} of the authors' "
+                f"{whole} tasks, and not to be set beside theirs: without {', '.join(missing)}."
             )
 
 

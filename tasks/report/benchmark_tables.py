@@ -263,8 +263,15 @@ def _in_order(rows: Sequence[Row], averages: Sequence[Row]) -> list[tuple[str, s
 
 def _num_tasks(averages: Sequence[Row], profile: str, language: str) -> str:
     row = next(row for row in averages if (row["profile"], row["language"]) == (profile, language))
-    whole = row["n"] + len(row.get("missing") or ())
-    return f"{row['n']} of {whole} tasks" if whole > row["n"] else f"{whole} tasks"
+    own, whole = authors_tasks(row)
+    others = f", {row['n'] - own} others" if row["n"] > own else ""
+    return f"{own} of {whole} tasks{others}" if whole > own else f"{whole} tasks"
+
+
+def authors_tasks(average: Row) -> tuple[int, int]:
+    """How many of the authors' tasks an average is over, those that others stand in for left out, and how many are."""
+    own = average["n"] - len(average.get("stand_ins") or ())
+    return own, own + len(average.get("missing") or ())
 
 
 def _model_columns(models: Sequence[str]) -> list[Column]:

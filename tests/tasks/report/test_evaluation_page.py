@@ -116,6 +116,25 @@ def test_warnings_in_words(files: EvaluationFiles) -> None:
     assert any("over 3 of the authors' 6 tasks" in text and "HellaSwag, SQuAD2, XWINO" in text for text in found)
 
 
+def test_a_stand_in_is_none_of_the_authors_tasks(files: EvaluationFiles) -> None:
+    """Seven tasks, two of them WMT21's, where the authors have eight: five of theirs."""
+    stand_ins = {"wmt20_en_ja": "wmt21_en_ja", "wmt20_ja_en": "wmt21_ja_en"}
+    rows = [
+        row | {"n": 7, "missing": ["xlsum_ja", *stand_ins], "stand_ins": stand_ins}
+        if row["kind"] == "average" and row["language"] == "ja"
+        else row
+        for row in benchmark_rows(files.scores)
+    ]
+    table = average_table(rows)
+    assert table is not None
+    assert table.columns[1].note == "5 of 8 tasks, 2 others"
+    expected = (
+        "The Japanese average (strict) is over 5 of the authors' 8 tasks, and not to be set beside theirs: without "
+        "XL-Sum, WMT20 En-Ja (wmt21_en_ja in its place), WMT20 Ja-En (wmt21_ja_en in its place)."
+    )
+    assert expected in warnings_of(rows, files)
+
+
 def test_what_was_asked_says_how_many_lines_and_items_were_not(files: EvaluationFiles) -> None:
     (table,) = shown_tables(benchmark_facts(files))["tasks"]
     pairs = zip(column(table, "malformed"), column(table, "left_out"), strict=True)
