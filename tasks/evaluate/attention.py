@@ -181,6 +181,7 @@ class Pass:
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
     ) -> torch.Tensor:
+        """See `Plan`: sequence by sequence, each over the kept ids, what it shares with the row before, and its own."""
         before = self._kept.length if self._kept else 0
         if self._masks is None:  # the same in every layer
             pairs = zip(self._sequences, self._shared, strict=True)

@@ -154,6 +154,7 @@ class Several:
         self.name, self.device = (str(value) for value in told[0])
 
     def answers(self, jobs: Iterable[tuple[Key, Job]]) -> Iterator[tuple[Key, Sequence[Result]]]:
+        """See `Answerer`: each process has one job at a time, and gets the next one before its results are handled."""
         waiting = iter(jobs)
         busy: dict[Connection, tuple[_Worker, Key]] = {}
 
