@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from storage.environment import num_cores
 from storage.uri import is_local, join, local_path, remove, write_bytes
 
 MIN_FREE_GB = 10
@@ -36,7 +37,7 @@ def examine(root: str) -> Iterator[Check]:
     """Look at Python, packages, cores, memory, disk, the root, GPUs, apt and a Prefect server."""
     yield Check("Python", sys.version_info >= (3, 11), platform.python_version(), "install Python 3.11 or later")
     yield _packages()
-    yield Check("cores", True, str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()))
+    yield Check("cores", True, str(num_cores()))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield Check("memory", memory >= MIN_MEMORY_GB, f"{memory:.0f} GiB", f"the demo wants {MIN_MEMORY_GB} GiB")
     yield from _storage(root)

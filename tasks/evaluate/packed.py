@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from storage.environment import num_cores
 from tasks.evaluate.attention import NAME, NO_MASK, Branching, KeysValues, Pass, Plan, exchange_attention
 from tasks.evaluate.plain_llama import PlainLlama
 
@@ -26,7 +27,6 @@ _PASS_IDS = {"cpu": 1_024, "cuda": 16_384}
 # With fewer rows a matrix product takes another way and gives other last bits (MKL: below 4 on one core, 12 on two).
 MIN_ROWS = 16
 _CPU_CACHE_BYTES = 4 << 30
-_CPU_CACHE_PART = 6  # of the machine's memory, where that is less
 
 
 class PackedModel:
@@ -79,11 +79,14 @@ class PackedModel:
 
     @property
     def cache_room(self) -> int:
-        """Bytes that keys and values of a batch may take: on a GPU half of what is free."""
+        """Bytes that keys and values of a batch may take: on a GPU half of what is free.
+
+        On a CPU at most 4 GiB, and two fifths of this process' share of the memory, taken as its share of the cores.
+        """
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0] // 2
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return min(_CPU_CACHE_BYTES, memory // _CPU_CACHE_PART)
+        return min(_CPU_CACHE_BYTES, memory * 2 // 5 * torch.get_num_threads() // num_cores())
 
     def kept(self, prefix: Sequence[int]) -> KeysValues | None:
         """Keys and values of these ids, computed if they are not those of the call before; None for no ids."""

@@ -26,6 +26,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from storage.environment import num_cores
 from storage.processes import die_with_parent
 from tasks.evaluate.answering import Job, answer
 from tasks.evaluate.backends import BackendName, load_backend
@@ -221,11 +222,6 @@ def fitting_processes(folders: Sequence[Path], backend: str | None) -> int:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     fitting = memory // 2 // (2 * weights + PROCESS_BYTES)  # bf16 files become float32
     return max(1, min(num_cores(), MAX_PROCESSES, fitting))
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(source: Source, number: int, processes: int) -> _Worker:

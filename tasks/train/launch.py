@@ -31,6 +31,7 @@ from typing import Any
 
 from storage.artifact import Outcome, cache_folder, file_entries
 from storage.checkpoints import FOLDER, JOB, saved_checkpoint, saved_steps
+from storage.environment import num_cores
 from storage.processes import POLL_S, Process, alive, family, find, stop
 from storage.uri import is_local, local_path, localized, write_bytes
 from tasks.train.logs import (
@@ -285,11 +286,10 @@ def _record(folder: Path, record: dict[str, Any], processes: list[Process], ende
 
 
 def _environment(train: TrainConfig, nproc: int) -> dict[str, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     root = str(Path(__file__).resolve().parents[2])
     path = os.environ.get("PYTHONPATH")
     environment = os.environ | {
-        "OMP_NUM_THREADS": str(train.threads_per_rank or max(1, cores // nproc)),
+        "OMP_NUM_THREADS": str(train.threads_per_rank or max(1, num_cores() // nproc)),
         "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root,
         "PYTHONUNBUFFERED": "1",
     }
