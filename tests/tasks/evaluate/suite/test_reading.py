@@ -56,11 +56,11 @@ def read(*uris: Path | str) -> Items:
         ("nested.json", json.dumps({"version": 1, "data": ROWS}, ensure_ascii=False).encode()),
         ("trivia.json", json.dumps({"Data": ROWS}, ensure_ascii=False).encode()),
         ("mark.jsonl", b"\xef\xbb\xbf" + lines(ROWS)),
-        ("rows.jsonl.gz", gzip.compress(lines(ROWS))),
+        ("rows.jsonl.gz", gzip.compress(lines(ROWS), mtime=0)),
         ("rows.jsonl.bz2", bz2.compress(lines(ROWS))),
         ("rows.jsonl.xz", lzma.compress(lines(ROWS))),
         ("rows.jsonl.zst", zstandard.compress(lines(ROWS))),
-        ("array.json.gz", gzip.compress(json.dumps(ROWS, ensure_ascii=False).encode())),
+        ("array.json.gz", gzip.compress(json.dumps(ROWS, ensure_ascii=False).encode(), mtime=0)),
     ],
 )
 def test_the_same_rows_from_every_form(tmp_path: Path, name: str, content: bytes) -> None:
@@ -155,8 +155,8 @@ def test_a_file_without_items_is_an_error(tmp_path: Path) -> None:
         ("rows.csv", b"a,b", r"ending in \.jsonl, \.json or \.parquet"),
         ("rows.json", b'{"data": 7}', "expected an array of records"),
         ("rows.parquet", b"PAR1", "not a readable Parquet file"),
-        ("rows.jsonl.gz", gzip.compress(lines(ROWS))[:-9], "ends in the middle"),
-        ("rows.json.gz", gzip.compress(lines(ROWS))[:-9], "ends in the middle"),
+        ("rows.jsonl.gz", gzip.compress(lines(ROWS), mtime=0)[:-9], "ends in the middle"),
+        ("rows.json.gz", gzip.compress(lines(ROWS), mtime=0)[:-9], "ends in the middle"),
     ],
 )
 def test_files_of_another_kind_or_damaged(tmp_path: Path, name: str, content: bytes, message: str) -> None:
