@@ -23,14 +23,15 @@ from storage.artifact import read_manifest
 from storage.checkpoints import saved_checkpoint, saved_steps
 from storage.uri import listing
 from tasks.report.artifacts import RunArtifacts
+from tasks.report.benchmark_tables import AVERAGE
+from tasks.report.formats import language
+from tasks.report.score_curves import TRAINED, is_benchmark
 from tasks.train.continued import CONTINUES, continued_checkpoint
 
 # What is shown of a checkpoint's held-out text and probe, over whole languages, beside the benchmarks' headline scores
 # and their averages; the rest is in its scores.jsonl.
 SHOWN = {"bits_per_byte": "bits per byte", "accuracy": "probe"}
-_NO_BENCHMARK = (None, "bits", "probe")  # kinds of rows; evaluations of old have none
-_AVERAGE = "average"
-_MODELS = ("base", "initialized", "trained")
+_MODELS = ("base", "initialized", TRAINED)
 
 
 def unscored_steps(run: RunConfig) -> list[int]:
@@ -95,7 +96,7 @@ def score_rows(run: RunConfig) -> list[dict[str, Any]]:
         made = RunArtifacts.read({"evaluate": plan_at_step(run, plan, step).evaluate.uri})
         for score in made.json_lines("evaluate", "scores.jsonl"):
             if _is_shown(score):
-                at = step if score["model"] == "trained" else 0
+                at = step if score["model"] == TRAINED else 0
                 rows.append({
                     "step": at,
                     "tokens": run.tokens_after(at),
@@ -113,17 +114,13 @@ def _is_shown(score: dict[str, Any]) -> bool:
     return bool(score["headline"]) if is_benchmark(score) else score["metric"] in SHOWN
 
 
-def is_benchmark(row: dict[str, Any]) -> bool:
-    """Whether a row is of a benchmark or an average of several; else of held-out text or the probe."""
-    return row.get("kind") not in _NO_BENCHMARK
-
-
 def by_checkpoint(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per model and step, a column per measure: `1.704 [1.664, 1.754]`, accuracies as shares of one."""
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for row in rows:
-        label = f"step {row['step']:,}" if row["model"] == "trained" else row["model"]
-        line = found.setdefault((row["step"], row["model"]), {"checkpoint": label, "tokens": f"{row['tokens']:,}"})
+        line = found.setdefault(
+            (row["step"], row["model"]), {"checkpoint": _checkpoint(row), "tokens": f"{row['tokens']:,}"}
+        )
         interval = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
         line[_column(row)] = f"{row['value']:.3f}{interval}"
     return list(found.values())
@@ -133,8 +130,7 @@ def score_table(rows: Sequence[dict[str, Any]], title: str) -> Group:
     """The same for the terminal: a table of held-out text and probe, and one per profile and language of benchmarks."""
     parts: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        spoken = {"ja": "Japanese", "en": "English"}.get(row["language"], row["language"])
-        name = f"{spoken}, profile {row['profile']}, %" if is_benchmark(row) else title
+        name = f"{language(row['language'])}, profile {row['profile']}, %" if is_benchmark(row) else title
         parts.setdefault(name, []).append(row)
     own = [row for row in rows if not is_benchmark(row)]
     tables = [_table(by_checkpoint(own), title)] if own or not rows else []
@@ -145,10 +141,9 @@ def _in_percent(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """As `by_checkpoint`, but narrow: `48.1 [45, 51]`, for many tasks side by side."""
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for row in rows:
-        label = f"step {row['step']:,}" if row["model"] == "trained" else row["model"]
         interval = "" if row["low"] is None else f" [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
-        name = _AVERAGE if row["task"] == _AVERAGE else row["label"] or row["task"]
-        line = found.setdefault((row["step"], row["model"]), {"checkpoint": label})
+        name = AVERAGE if row["task"] == AVERAGE else row["label"] or row["task"]
+        line = found.setdefault((row["step"], row["model"]), {"checkpoint": _checkpoint(row)})
         line[name] = f"{100 * row['value']:.1f}{interval}"
     return list(found.values())
 
@@ -163,11 +158,16 @@ def _table(lines: Sequence[dict[str, Any]], title: str) -> Table:
     return table
 
 
+def _checkpoint(row: dict[str, Any]) -> str:
+    """`step 1,200`, or the model before training."""
+    return f"step {row['step']:,}" if row["model"] == TRAINED else row["model"]
+
+
 def _column(row: dict[str, Any]) -> str:
     """`ja bits per byte`, `JSQuAD strict`, `ja average strict`."""
     if not is_benchmark(row):
         return f"{row['language']} {SHOWN[row['metric']]}"
-    label = f"{row['language']} average" if row["task"] == _AVERAGE else row["label"] or row["task"]
+    label = f"{row['language']} average" if row["task"] == AVERAGE else row["label"] or row["task"]
     return f"{label} {row['profile']}"
 
 
